@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <nefs/cleanup.h>
+#include <nefs/workers.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How long an idle thread waits for work before it ends. */
+#define IDLE_SECONDS 10
+
+/* Workers yield to the loop: it answers everybody, they serve one enclave each. */
+#define WORKER_NICE 10
+
+/* A queue that appends at the tail. */
+struct queue {
+	struct work *head;
+	struct work **tail;
+};
+
+struct workers {
+	sd_event_source *source; /* of eventfd */
+	int eventfd;		 /* counts finished work */
+	unsigned int pending;	 /* loop thread only */
+	unsigned int max_threads;
+
+	pthread_mutex_t lock; /* everything below */
+	pthread_cond_t more;  /* work was queued, or closing was set */
+	pthread_cond_t fewer; /* a thread has ended */
+	struct queue todo;
+	struct queue finished;
+	unsigned int threads;
+	unsigned int idle;
+	unsigned int queued; /* length of todo */
+	bool closing;
+};
+
+static void queue_init(struct queue *queue)
+{
+	queue->head = NULL;
+	queue->tail = &queue->head;
+}
+
+static void queue_push(struct queue *queue, struct work *work)
+{
+	work->next = NULL;
+	*queue->tail = work;
+	queue->tail = &work->next;
+}
+
+static struct work *queue_pop(struct queue *queue)
+{
+	struct work *work = queue->head;
+
+	if (!work)
+		return NULL;
+	queue->head = work->next;
+	if (!queue->head)
+		queue->tail = &queue->head;
+	return work;
+}
+
+static void *worker_main(void *argument)
+{
+	struct workers *pool = argument;
+	const uint64_t one = 1;
+
+	/* Linux gives each thread its own nice value; a refusal costs only fairness. */
+	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WORKER_NICE);
+
+	pthread_mutex_lock(&pool->lock);
+	for (;;) {
+		struct work *work = queue_pop(&pool->todo);
+
+		if (work) {
+			pool->queued--;
+			pthread_mutex_unlock(&pool->lock);
+			work->run(work);
+			pthread_mutex_lock(&pool->lock);
+			queue_push(&pool->finished, work);
+			/* Under the lock, so that workers_free cannot close it in between. */
+			if (write(pool->eventfd, &one, sizeof(one)) < 0) {
+				/* Only a full counter fails, and then the loop is awake already. */
+			}
+			continue;
+		}
+		if (pool->closing)
+			break;
+
+		struct timespec until;
+		int waited;
+
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += IDLE_SECONDS;
+		pool->idle++;
+		waited = pthread_cond_timedwait(&pool->more, &pool->lock, &until);
+		pool->idle--;
+		/* The last one stays: it is what makes workers_submit infallible. */
+		if (waited == ETIMEDOUT && !pool->todo.head && pool->threads > 1)
+			break;
+	}
+	pool->threads--;
+	pthread_cond_signal(&pool->fewer);
+	pthread_mutex_unlock(&pool->lock);
+	return NULL;
+}
+
+/* Starts one thread; called with the lock held. Returns a positive errno or 0. */
+static int add_thread(struct workers *pool)
+{
+	pthread_attr_t attributes;
+	sigset_t all, before;
+	pthread_t thread;
+	int failed;
+
+	failed = pthread_attr_init(&attributes);
+	if (failed)
+		return failed;
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	/* Signals are the loop's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	failed = pthread_create(&thread, &attributes, worker_main, pool);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	if (!failed)
+		pool->threads++;
+	return failed;
+}
+
+/* Calls done() of everything finished. Loop thread. */
+static void finish_all(struct workers *pool)
+{
+	struct queue finished;
+	struct work *work;
+
+	pthread_mutex_lock(&pool->lock);
+	finished = pool->finished;
+	if (!finished.head)
+		finished.tail = &finished.head;
+	queue_init(&pool->finished);
+	pthread_mutex_unlock(&pool->lock);
+
+	while ((work = queue_pop(&finished))) {
+		pool->pending--;
+		work->done(work);
+	}
+}
+
+static int on_finished(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct workers *pool = userdata;
+	uint64_t count;
+
+	(void)source;
+	(void)revents;
+	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return -errno;
+	finish_all(pool);
+	return 0;
+}
+
+int workers_new(
+	sd_event *event, unsigned int max_threads, struct workers **result, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE struct workers *pool = calloc(1, sizeof(*pool));
+	pthread_condattr_t monotonic;
+	int failed;
+
+	if (!pool)
+		return nefs_error_set(err, ENOMEM, "out of memory for the worker pool");
+	pool->max_threads = max_threads > 0 ? max_threads : 1;
+	queue_init(&pool->todo);
+	queue_init(&pool->finished);
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&pool->more, &monotonic);
+	pthread_cond_init(&pool->fewer, NULL);
+	pthread_condattr_destroy(&monotonic);
+
+	pool->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pool->eventfd < 0)
+		return nefs_error_set(
+			err, errno, "cannot make an eventfd for the workers: %s", strerror(errno));
+	failed = sd_event_add_io(event, &pool->source, pool->eventfd, EPOLLIN, on_finished, pool);
+	if (failed < 0) {
+		close(pool->eventfd);
+		return nefs_error_set(
+			err, -failed, "cannot watch the workers: %s", strerror(-failed));
+	}
+	pthread_mutex_lock(&pool->lock);
+	failed = add_thread(pool);
+	pthread_mutex_unlock(&pool->lock);
+	if (failed) {
+		sd_event_source_unref(pool->source);
+		close(pool->eventfd);
+		return nefs_error_set(err, failed,
+			"cannot start a worker thread: %s; raise the limit "
+			"of processes (ulimit -u)",
+			strerror(failed));
+	}
+	*result = nefs_take_ptr(pool);
+	return 0;
+}
+
+void workers_submit(struct workers *pool, struct work *work)
+{
+	pool->pending++;
+	pthread_mutex_lock(&pool->lock);
+	queue_push(&pool->todo, work);
+	pool->queued++;
+	if (pool->queued > pool->idle && pool->threads < pool->max_threads)
+		add_thread(pool);
+	pthread_cond_signal(&pool->more);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+unsigned int workers_pending(const struct workers *pool)
+{
+	return pool->pending;
+}
+
+void workers_free(struct workers *pool)
+{
+	if (!pool)
+		return;
+	pthread_mutex_lock(&pool->lock);
+	pool->closing = true;
+	pthread_cond_broadcast(&pool->more);
+	while (pool->threads > 0)
+		pthread_cond_wait(&pool->fewer, &pool->lock);
+	pthread_mutex_unlock(&pool->lock);
+	finish_all(pool);
+	pthread_cond_destroy(&pool->more);
+	pthread_cond_destroy(&pool->fewer);
+	pthread_mutex_destroy(&pool->lock);
+	sd_event_source_disable_unref(pool->source);
+	close(pool->eventfd);
+	free(pool);
+}

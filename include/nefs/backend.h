@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The upper seam: what the filesystem asks of a backend. Configuration goes in, enclave events
+ * come out; everything that is specific to Nitro Enclaves is behind it.
+ *
+ * Every function here belongs to the loop thread and returns at once, unless its comment says
+ * otherwise. Work that blocks runs in the workers; results come back through the listener, in the
+ * loop thread, never from inside the call that caused them.
+ */
+#ifndef NEFS_BACKEND_H
+#define NEFS_BACKEND_H
+
+#include <nefs/error.h>
+#include <nefs/workers.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+/* Longest cpu-list text that a grant holds. */
+#define BACKEND_CPU_LIST_MAX 4096
+
+/* What the mount options say about the backend. Strings stay the caller's. */
+struct backend_options {
+	const char *kind;      /* "kernel" or "sim" */
+	const char *device;    /* kernel: path of the device node, NULL = /dev/nitro_enclaves */
+	unsigned int sim_cpus; /* sim: CPU threads of the machine, two a core; 0 = 8 */
+	uint64_t sim_memory;   /* sim: bytes of huge pages, a multiple of 2 MiB; 0 = 4 GiB */
+	bool sim_vm_none;      /* sim: enclaves without a VM */
+	unsigned int sim_reply_timeout_ms; /* sim: a dropped reply; 0 = 120 s as the driver */
+};
+
+/* What to launch. The values have been checked against their ranges, not against the device. */
+struct backend_config {
+	const char *name;     /* the enclave's name, for sentences; copied */
+	uint64_t memory;      /* bytes, a multiple of 2 MiB, >= 64 MiB */
+	uint32_t vcpus;	      /* a count >= 1; equals cpu_count where cpus is set */
+	const uint32_t *cpus; /* the CPUs wanted, ascending, or NULL: any; copied */
+	size_t cpu_count;
+	int image_fd;		   /* the EIF, readable; duplicated */
+	uint64_t cid;		   /* 0: the device chooses */
+	bool debug;		   /* debug mode: the console can be read */
+	unsigned int boot_timeout; /* seconds to the heartbeat; 0: default formula */
+};
+
+/* What the device gave. */
+struct backend_grant {
+	uint64_t slot_uid;
+	uint64_t cid;
+	uint64_t memory;		 /* bytes */
+	char cpus[BACKEND_CPU_LIST_MAX]; /* cpu-list, "2-3" */
+};
+
+/* How a launch came to its end. */
+enum backend_end {
+	BACKEND_FAILED,	 /* it never ran: refused, died while booting, or no heartbeat */
+	BACKEND_STOPPED, /* backend_stop asked for it (error ECANCELED if it had not run yet) */
+	BACKEND_CRASHED, /* it ran, and ended by itself */
+};
+
+/*
+ * What a launch reports, always in this order:
+ *	started? running? ended released
+ * with console anywhere between started and released. The handle is gone when released returns.
+ */
+struct backend_listener {
+	/* The device has started it (NE_START_ENCLAVE succeeded); it holds what grant says. */
+	void (*started)(void *owner, const struct backend_grant *grant);
+	/* Its heartbeat arrived, or, without heartbeats, its VM runs. */
+	void (*running)(void *owner);
+	/* What it printed (debug mode). */
+	void (*console)(void *owner, const void *data, size_t size);
+	/*
+	 * It is over. error is never NULL; code 0 for a stop of a running enclave. What it held is
+	 * being given back: in the usual case that is done already and released follows at once,
+	 * but a slow device delays `released`, not this.
+	 */
+	void (*ended)(void *owner, enum backend_end how, const struct nefs_error *error);
+	/* Slot, CPUs, pages and connections are given back. */
+	void (*released)(void *owner);
+};
+
+struct backend;
+struct backend_launch;
+
+/*
+ * Opens the backend. ENODEV with the sentence of design.md §2 if kernel was asked for and there is
+ * no /dev/nitro_enclaves; EINVAL for bad options.
+ */
+int backend_open(sd_event *event, struct workers *workers, const struct backend_options *options,
+	struct backend **backend, struct nefs_error *err);
+
+/* "kernel" or "sim". */
+const char *backend_name(const struct backend *backend);
+
+/*
+ * Begins a launch: validates the image, takes memory, vCPUs and CID, starts, waits for the
+ * heartbeat, watches. Everything or nothing: whatever fails, all is given back before `released`.
+ * owner and listener must live until then. Fails at once only for ENOMEM and EMFILE; all else is
+ * reported by `ended`.
+ */
+int backend_start(struct backend *backend, const struct backend_config *config,
+	const struct backend_listener *listener, void *owner, struct backend_launch **launch,
+	struct nefs_error *err);
+
+/*
+ * Ends a launch in any phase. One that is still in a worker is cancelled at its next step. Does
+ * nothing if it is ending already.
+ */
+void backend_stop(struct backend_launch *launch);
+
+/* Closes the backend. Every launch must have been released. NULL is allowed. */
+void backend_close(struct backend *backend);
+
+/*
+ * Could a file that begins with these bytes be an EIF? Looks at the magic only, as far as size
+ * reaches. Any thread.
+ */
+bool backend_image_plausible(const void *head, size_t size);
+
+/* What an image is: the texts of `measurements` and `image_info`. */
+struct backend_image_report {
+	char *measurements; /* "PCR0 <hex>\n"..., malloc'ed */
+	char *info;	    /* JSON, malloc'ed */
+};
+
+/*
+ * Reads, validates and measures a whole image (EINVAL with the reason if it is not a valid EIF).
+ * Blocks: call it in a worker. The caller frees both texts.
+ */
+int backend_image_describe(
+	int image_fd, struct backend_image_report *report, struct nefs_error *err);
+
+/* ---- Rehearsing failures: backend=sim only, ENOTSUP elsewhere ---- */
+
+/* The launch's enclave dies as if by itself. EINVAL if the device has not started it. */
+int backend_sim_crash(
+	struct backend *backend, struct backend_launch *launch, struct nefs_error *err);
+
+/*
+ * Replaces the fault plan (design.md §1, sim/fault). EINVAL or ERANGE with the line's number; the
+ * old plan stays then. text need not be NUL-terminated.
+ */
+int backend_sim_set_faults(
+	struct backend *backend, const char *text, size_t size, struct nefs_error *err);
+
+/* The device's slots, a line each, malloc'ed; NULL if out of memory. */
+char *backend_sim_slots(struct backend *backend);
+
+#endif

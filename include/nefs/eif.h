@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Enclave Image Format: reading, checking, measuring, building, signing.
+ *
+ * Facts: facts/eif.md (layout §1-2, PCRs §3, signature §4, metadata §5, validation order §6).
+ * Nothing here keeps state; every function may be called from any thread. Sizes are bytes.
+ */
+#ifndef NEFS_EIF_H
+#define NEFS_EIF_H
+
+#include <nefs/error.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define EIF_HEADER_SIZE		548
+#define EIF_SECTION_HEADER_SIZE 12
+#define EIF_SECTIONS_MAX	32
+#define EIF_SIGNATURE_MAX	32768
+#define EIF_PCR_SIZE		48
+#define EIF_LOAD_OFFSET		(8ULL << 20) /* where the hypervisor expects it in memory */
+
+enum eif_section_type {
+	EIF_KERNEL = 1,
+	EIF_CMDLINE = 2,
+	EIF_RAMDISK = 3,
+	EIF_SIGNATURE = 4,
+	EIF_METADATA = 5,
+};
+
+enum eif_arch {
+	EIF_X86_64 = 0,
+	EIF_AARCH64 = 1,
+};
+
+/*
+ * Where an image is read from: a file, or the memory of an enclave. read fills all of size bytes
+ * from offset or returns a negative errno; it is only called inside [0, size).
+ */
+struct eif_source {
+	int (*read)(const struct eif_source *source, void *buffer, size_t size, uint64_t offset);
+	uint64_t size;
+	/*
+	 * The image may end before size does (enclave memory): it then ends with its last section.
+	 * Otherwise bytes behind the last section belong to the file and to its CRC.
+	 */
+	bool open_ended;
+	int fd;		    /* eif_source_fd */
+	const void *memory; /* eif_source_memory */
+	void *context;	    /* other readers */
+};
+
+/* A source over a regular file, its size taken by fstat; the fd stays the caller's. */
+int eif_source_fd(struct eif_source *source, int fd, struct nefs_error *err);
+
+/* A source over bytes in memory, which stay the caller's. */
+void eif_source_memory(struct eif_source *source, const void *memory, uint64_t size);
+
+struct eif_section {
+	uint16_t type;	 /* enum eif_section_type */
+	uint16_t flags;	 /* as found */
+	uint64_t offset; /* of the data, behind the section header */
+	uint64_t size;	 /* of the data */
+};
+
+/* Oddities that do not make an image invalid (facts/eif.md §1, §2): a bit each. */
+#define EIF_WARN_FLAGS	       0x01 /* unknown header flags */
+#define EIF_WARN_SECTION_FLAGS 0x02
+#define EIF_WARN_GAP	       0x04 /* bytes between sections, or behind the last */
+#define EIF_WARN_RESERVED      0x08 /* reserved header fields not 0 */
+
+/* A validated image: what its header and section table say. */
+struct eif {
+	uint16_t version;
+	uint16_t flags;
+	enum eif_arch arch;
+	uint64_t default_mem;
+	uint64_t default_cpus;
+	uint32_t crc;
+	uint64_t size; /* of the image */
+	uint32_t warnings;
+	size_t section_count;
+	struct eif_section sections[EIF_SECTIONS_MAX];
+};
+
+/*
+ * Reads and validates an image in the order of facts/eif.md §6, its CRC and the kernel's format
+ * included; the signature section's content is not looked into (eif_verify does). EINVAL with the
+ * reason and the figures; EIO if reading fails. Allocates nothing that the image asks for.
+ */
+int eif_read(const struct eif_source *source, struct eif *eif, struct nefs_error *err);
+
+/* Do these first bytes (as many as there are) fit an EIF? */
+bool eif_plausible(const void *head, size_t size);
+
+struct eif_pcrs {
+	uint8_t pcr[3][EIF_PCR_SIZE]; /* PCR0, PCR1, PCR2 */
+	bool has_pcr8;
+	uint8_t pcr8[EIF_PCR_SIZE]; /* the signing certificate's */
+};
+
+/* Measures a validated image. EIO, EINVAL (an undecodable signature section). */
+int eif_measure(const struct eif_source *source, const struct eif *eif, struct eif_pcrs *pcrs,
+	struct nefs_error *err);
+
+/*
+ * Checks the signature: decodes it, checks that it signs this image's PCR0, the ECDSA signature
+ * against its certificate, and the certificate's dates against now. 0 if valid; ENODATA if the
+ * image is not signed; EINVAL for anything wrong, with a plain sentence (dates for an expired
+ * certificate).
+ */
+int eif_verify(const struct eif_source *source, const struct eif *eif, const struct eif_pcrs *pcrs,
+	struct nefs_error *err);
+
+/* "PCR0 <hex>\n" and so on, malloc'ed; NULL if out of memory. */
+char *eif_pcrs_text(const struct eif_pcrs *pcrs);
+
+/*
+ * All of it as JSON (header, sections, CRC, warnings, measurements, metadata, signing
+ * certificate and whether it verifies), malloc'ed, with a final newline.
+ */
+int eif_describe(const struct eif_source *source, const struct eif *eif,
+	const struct eif_pcrs *pcrs, char **json, struct nefs_error *err);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A pool of threads for what may block: ioctls, huge pages, image hashing, file I/O on the spool.
+ *
+ * The loop thread submits a piece of work; run() is called in some worker, then done() in the
+ * loop thread again. State therefore needs no locks: run() may touch only what the work object
+ * itself owns, done() may touch everything.
+ */
+#ifndef NEFS_WORKERS_H
+#define NEFS_WORKERS_H
+
+#include <nefs/error.h>
+#include <systemd/sd-event.h>
+
+struct workers;
+
+/* Embed it in the object that the work is about; it must stay valid until done() was called. */
+struct work {
+	void (*run)(struct work *work);	 /* in a worker thread; may block */
+	void (*done)(struct work *work); /* in the loop thread; may free the object */
+	struct work *next;		 /* the pool's */
+};
+
+/*
+ * Makes a pool whose done() calls are dispatched by event. Threads are started when work finds
+ * none idle, up to max_threads, and end after some idle seconds: a device that holds one worker
+ * for 120 s (facts/driver.md §1) must not hold up the others. They run at a lower scheduling
+ * priority than the loop. Loop thread. ENOMEM, EMFILE.
+ */
+int workers_new(
+	sd_event *event, unsigned int max_threads, struct workers **pool, struct nefs_error *err);
+
+/*
+ * Queues work; never blocks and never fails once the pool exists (if no thread can be started,
+ * the work waits for one that runs; workers_new starts the first). Loop thread.
+ */
+void workers_submit(struct workers *pool, struct work *work);
+
+/* Pieces of work submitted whose done() has not been called yet. Loop thread. */
+unsigned int workers_pending(const struct workers *pool);
+
+/*
+ * Ends the pool. Work that was queued but not begun is still run; waits for what runs, calls the
+ * missing done()s, and joins all threads. Loop thread. NULL is allowed.
+ */
+void workers_free(struct workers *pool);
+
+#endif
