@@ -67,7 +67,8 @@ struct eif_section {
 #define EIF_WARN_FLAGS	       0x01 /* unknown header flags */
 #define EIF_WARN_SECTION_FLAGS 0x02
 #define EIF_WARN_GAP	       0x04 /* bytes between sections, or behind the last */
-#define EIF_WARN_RESERVED      0x08 /* reserved header fields not 0 */
+#define EIF_WARN_RESERVED      0x08 /* reserved header fields or unused table entries not 0 */
+#define EIF_WARN_KERNEL	       0x10 /* the kernel's format does not fit the architecture */
 
 /* A validated image: what its header and section table say. */
 struct eif {
@@ -84,11 +85,25 @@ struct eif {
 };
 
 /*
- * Reads and validates an image in the order of facts/eif.md §6, its CRC and the kernel's format
- * included; the signature section's content is not looked into (eif_verify does). EINVAL with the
- * reason and the figures; EIO if reading fails. Allocates nothing that the image asks for.
+ * Reads and validates an image in the order of facts/eif.md §6, its CRC included. The signature
+ * section's content is not looked into (eif_verify does), and a kernel of the wrong format is only
+ * a warning here: what boots an image calls eif_check_kernel, too. EINVAL with the reason and the
+ * figures; EIO if reading fails. Allocates nothing that the image asks for.
  */
 int eif_read(const struct eif_source *source, struct eif *eif, struct nefs_error *err);
+
+/*
+ * Is the kernel of a validated image what its architecture boots: a bzImage ("HdrS" at 0x202) for
+ * x86_64, an Image ("ARM\x64" at 0x38) for aarch64? 0, or EINVAL with the reason; EIO.
+ */
+int eif_check_kernel(
+	const struct eif_source *source, const struct eif *eif, struct nefs_error *err);
+
+/* "kernel", "cmdline", "ramdisk", "signature", "metadata"; "unknown" for anything else. */
+const char *eif_section_name(unsigned int type);
+
+/* "x86_64", "aarch64". */
+const char *eif_arch_name(enum eif_arch arch);
 
 /* Do these first bytes (as many as there are) fit an EIF? */
 bool eif_plausible(const void *head, size_t size);

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* An image as JSON: the text of image_info and of `nefs-eif describe`. */
+#include "internal.h"
+#include "signature.h"
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Warnings as words; bit i is words[i]. */
+static const char *const warning_words[] = {
+	"unknown-flags",
+	"unknown-section-flags",
+	"gap",
+	"reserved-not-zero",
+	"kernel-format",
+};
+
+/* JSON numbers of jansson are signed: what does not fit is written as text. */
+static json_t *number(uint64_t value)
+{
+	char text[24];
+
+	if (value <= INT64_MAX)
+		return json_integer((json_int_t)value);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	return json_string(text);
+}
+
+/* Text from a certificate need not be UTF-8. */
+static json_t *string(const char *text)
+{
+	NEFS_AUTO_FREE char *ascii = NULL;
+	json_t *json = json_string(text);
+
+	if (json || !text)
+		return json;
+	ascii = strdup(text);
+	for (char *c = ascii; c && *c; c++) {
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+	}
+	return json_string(ascii ? ascii : "");
+}
+
+static json_t *hex_string(const uint8_t *data, size_t size)
+{
+	NEFS_AUTO_FREE char *text = malloc(2 * size + 1);
+
+	if (!text)
+		return NULL;
+	eif_hex(text, data, size);
+	return json_string(text);
+}
+
+static json_t *describe_header(const struct eif *eif)
+{
+	return json_pack("{s:i, s:s, s:i, s:o, s:o, s:i}", "version", (int)eif->version, "arch",
+		eif_arch_name(eif->arch), "flags", (int)eif->flags, "default_mem",
+		number(eif->default_mem), "default_cpus", number(eif->default_cpus), "sections",
+		(int)eif->section_count);
+}
+
+static json_t *describe_sections(const struct eif *eif)
+{
+	json_t *sections = json_array();
+
+	for (size_t i = 0; sections && i < eif->section_count; i++) {
+		const struct eif_section *section = &eif->sections[i];
+
+		json_array_append_new(
+			sections, json_pack("{s:s, s:o, s:o, s:o, s:i}", "type",
+					  eif_section_name(section->type), "offset",
+					  number(eif_section_start(section)), "data_offset",
+					  number(section->offset), "size", number(section->size),
+					  "flags", (int)section->flags));
+	}
+	return sections;
+}
+
+static json_t *describe_warnings(uint32_t warnings)
+{
+	json_t *words = json_array();
+
+	for (size_t i = 0; i < sizeof(warning_words) / sizeof(warning_words[0]); i++) {
+		if (warnings & (1U << i))
+			json_array_append_new(words, json_string(warning_words[i]));
+	}
+	return words;
+}
+
+static json_t *describe_pcrs(const struct eif_pcrs *pcrs)
+{
+	json_t *object = json_object();
+
+	json_object_set_new(object, "PCR0", hex_string(pcrs->pcr[0], EIF_PCR_SIZE));
+	json_object_set_new(object, "PCR1", hex_string(pcrs->pcr[1], EIF_PCR_SIZE));
+	json_object_set_new(object, "PCR2", hex_string(pcrs->pcr[2], EIF_PCR_SIZE));
+	if (pcrs->has_pcr8)
+		json_object_set_new(object, "PCR8", hex_string(pcrs->pcr8, EIF_PCR_SIZE));
+	return object;
+}
+
+/*
+ * Sets "metadata" (null if there is none), and "metadata_error" if it cannot be shown. Metadata is
+ * not measured and decides nothing, so an image with a bad one is still described.
+ */
+static int describe_metadata(const struct eif_source *source, const struct eif *eif, json_t *root,
+	struct nefs_error *err)
+{
+	const struct eif_section *section = eif_find(eif, EIF_METADATA);
+	NEFS_AUTO_FREE char *text = NULL;
+	json_t *metadata = NULL;
+	json_error_t unfit;
+	char reason[256] = "";
+	int failed;
+
+	if (section && section->size > EIF_METADATA_MAX) {
+		snprintf(reason, sizeof(reason), "it has %llu bytes; at most %u are looked into",
+			(unsigned long long)section->size, EIF_METADATA_MAX);
+	} else if (section) {
+		text = malloc((size_t)section->size + 1);
+		if (!text)
+			return nefs_error_set(err, ENOMEM, "out of memory for the metadata");
+		failed = eif_source_get(source, text, (size_t)section->size, section->offset, err);
+		if (failed)
+			return failed;
+		metadata = json_loadb(text, (size_t)section->size, JSON_DECODE_ANY, &unfit);
+		/* jansson's own sentence quotes the text, which may be anything: place only. */
+		if (!metadata)
+			snprintf(reason, sizeof(reason),
+				"it is no JSON: line %d, column %d, byte %d", unfit.line,
+				unfit.column, unfit.position);
+	}
+	json_object_set_new(root, "metadata", metadata ? metadata : json_null());
+	if (reason[0])
+		json_object_set_new(root, "metadata_error", json_string(reason));
+	return 0;
+}
+
+static json_t *date(time_t time)
+{
+	char text[32];
+	struct tm tm;
+
+	if (time == GNUTLS_X509_NO_WELL_DEFINED_EXPIRATION)
+		return json_string("9999-12-31T23:59:59Z");
+	if (time == (time_t)-1 || !gmtime_r(&time, &tm) ||
+		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		return json_null();
+	return json_string(text);
+}
+
+static json_t *describe_certificate(
+	gnutls_x509_crt_t certificate, const struct eif_algorithm *algorithm)
+{
+	NEFS_AUTO_FREE char *subject = eif_certificate_subject(certificate);
+	NEFS_AUTO_FREE char *issuer = eif_certificate_issuer(certificate);
+	uint8_t serial[64];
+	size_t serial_size = sizeof(serial);
+
+	if (gnutls_x509_crt_get_serial(certificate, serial, &serial_size) < 0)
+		serial_size = 0;
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:s}", "subject", string(subject), "issuer",
+		string(issuer), "serial", hex_string(serial, serial_size), "not_before",
+		date(gnutls_x509_crt_get_activation_time(certificate)), "not_after",
+		date(gnutls_x509_crt_get_expiration_time(certificate)), "curve",
+		algorithm->curve_name);
+}
+
+/* Sets "signature": null if the image is not signed. */
+static int describe_signature(const struct eif_source *source, const struct eif *eif,
+	const struct eif_pcrs *pcrs, json_t *root, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE struct eif_signature *signature = NULL;
+	const struct eif_algorithm *algorithm;
+	struct nefs_error unfit = { 0 };
+	gnutls_x509_crt_t certificate;
+	bool valid;
+	int failed;
+
+	failed = eif_signature_read(source, eif, &signature, err);
+	if (failed == -ENODATA) {
+		if (err)
+			nefs_error_clear(err);
+		json_object_set_new(root, "signature", json_null());
+		return 0;
+	}
+	if (failed)
+		return failed;
+	failed = eif_certificate_load(
+		signature->certificate, signature->certificate_size, &certificate, &algorithm, err);
+	if (failed)
+		return failed;
+	valid = eif_signature_verify(
+			signature, certificate, algorithm, pcrs->pcr[0], time(NULL), &unfit) == 0;
+	json_object_set_new(root, "signature",
+		json_pack("{s:s, s:o, s:b, s:o}", "algorithm", signature->algorithm->name,
+			"certificate", describe_certificate(certificate, algorithm), "valid",
+			(int)valid, "reason", valid ? json_null() : string(unfit.text)));
+	gnutls_x509_crt_deinit(certificate);
+	return 0;
+}
+
+int eif_describe(const struct eif_source *source, const struct eif *eif,
+	const struct eif_pcrs *pcrs, char **json, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE char *text = NULL;
+	json_t *root = json_object();
+	char crc[9];
+	int failed;
+
+	/* What cannot be allocated is missing from root: members that are NULL are not set. */
+	snprintf(crc, sizeof(crc), "%08x", eif->crc);
+	json_object_set_new(root, "header", describe_header(eif));
+	json_object_set_new(root, "size", number(eif->size));
+	json_object_set_new(root, "crc32", json_string(crc));
+	json_object_set_new(root, "sections", describe_sections(eif));
+	json_object_set_new(root, "warnings", describe_warnings(eif->warnings));
+	json_object_set_new(root, "measurements", describe_pcrs(pcrs));
+	failed = describe_metadata(source, eif, root, err);
+	if (!failed)
+		failed = describe_signature(source, eif, pcrs, root, err);
+	if (failed)
+		goto out;
+	text = json_dumps(root, JSON_INDENT(2));
+	if (!text || asprintf(json, "%s\n", text) < 0)
+		failed = nefs_error_set(err, ENOMEM, "out of memory for the description");
+out:
+	json_decref(root);
+	return failed;
+}

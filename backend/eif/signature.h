@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The signature section (facts/eif.md §4): CBOR around a PEM certificate and a COSE_Sign1.
+ */
+#ifndef NEFS_EIF_SIGNATURE_H
+#define NEFS_EIF_SIGNATURE_H
+
+#include "certificate.h"
+#include <nefs/eif.h>
+
+/* A decoded section. Fixed in size: what a section claims decides nothing here. */
+struct eif_signature {
+	const struct eif_algorithm *algorithm; /* of the protected header; never NULL */
+	/* These point into cose. */
+	const uint8_t *protected_header;
+	size_t protected_size;
+	const uint8_t *payload;
+	size_t payload_size;
+	const uint8_t *raw; /* r|s */
+	size_t raw_size;
+
+	size_t certificate_size;
+	size_t cose_size;
+	uint8_t certificate[EIF_SIGNATURE_MAX]; /* PEM */
+	uint8_t cose[EIF_SIGNATURE_MAX];
+};
+
+/* Reads and decodes the signature section. ENODATA if there is none; EINVAL, ENOMEM, EIO. */
+int eif_signature_read(const struct eif_source *source, const struct eif *eif,
+	struct eif_signature **signature, struct nefs_error *err);
+
+/* Decodes the bytes of a section. The bytes are not needed afterwards. EINVAL. */
+int eif_signature_decode(const uint8_t *section, size_t size, struct eif_signature *signature,
+	struct nefs_error *err);
+
+/* PCR8 of a signed image. EINVAL if its signature section cannot be decoded. */
+int eif_signature_pcr8(const struct eif_source *source, const struct eif *eif,
+	uint8_t pcr8[EIF_PCR_SIZE], struct nefs_error *err);
+
+/* The checks of eif_verify on a decoded section, against the image's PCR0 and a time. */
+int eif_signature_verify(const struct eif_signature *signature, gnutls_x509_crt_t certificate,
+	const struct eif_algorithm *algorithm, const uint8_t pcr0[EIF_PCR_SIZE], time_t now,
+	struct nefs_error *err);
+
+/* What signs: a private key and its certificate. */
+struct eif_signer;
+
+/*
+ * Loads both from PEM text. EINVAL with a sentence for anything that cannot sign an image: another
+ * kind of key, an encrypted one, one that is not the certificate's.
+ */
+int eif_signer_load(const void *key_pem, size_t key_size, const void *certificate_pem,
+	size_t certificate_size, struct eif_signer **signer, struct nefs_error *err);
+
+/* Is the signer's certificate valid at this time? EINVAL with the date. */
+int eif_signer_check_dates(const struct eif_signer *signer, time_t now, struct nefs_error *err);
+
+/* Makes the section that signs this PCR0, malloc'ed. EINVAL if it would be too large. */
+int eif_signer_sign(const struct eif_signer *signer, const uint8_t pcr0[EIF_PCR_SIZE],
+	uint8_t **section, size_t *size, struct nefs_error *err);
+
+/* NULL is allowed. */
+void eif_signer_free(struct eif_signer *signer);
+
+/* ---- The CBOR texts that signing and verifying both need ---- */
+
+/* Longest payload and longest signed text. */
+#define EIF_PAYLOAD_MAX 256
+#define EIF_TO_SIGN_MAX 512
+
+/* The payload for a PCR0. Returns its size. */
+size_t eif_encode_payload(const uint8_t pcr0[EIF_PCR_SIZE], uint8_t payload[EIF_PAYLOAD_MAX]);
+
+/* What ECDSA signs. Returns its size, 0 if it does not fit. */
+size_t eif_encode_to_sign(const uint8_t *protected_header, size_t protected_size,
+	const uint8_t *payload, size_t payload_size, uint8_t text[EIF_TO_SIGN_MAX]);
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Where the bytes of an image come from. */
+#include "internal.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int read_fd(const struct eif_source *source, void *buffer, size_t size, uint64_t offset)
+{
+	uint8_t *to = buffer;
+
+	while (size > 0) {
+		ssize_t got = pread(source->fd, to, size, (off_t)offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		/* It was long enough when it was opened: somebody has cut it since. */
+		if (got == 0)
+			return -ENODATA;
+		to += got;
+		size -= (size_t)got;
+		offset += (uint64_t)got;
+	}
+	return 0;
+}
+
+static int read_memory(const struct eif_source *source, void *buffer, size_t size, uint64_t offset)
+{
+	memcpy(buffer, (const uint8_t *)source->memory + offset, size);
+	return 0;
+}
+
+int eif_source_fd(struct eif_source *source, int fd, struct nefs_error *err)
+{
+	struct stat st;
+
+	memset(source, 0, sizeof(*source));
+	source->fd = -1;
+	if (fstat(fd, &st) < 0)
+		return nefs_error_set(err, EIO, "cannot look at the file: %s", strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return nefs_error_set(err, EINVAL, "not a regular file");
+	source->read = read_fd;
+	source->size = (uint64_t)st.st_size;
+	source->fd = fd;
+	return 0;
+}
+
+void eif_source_memory(struct eif_source *source, const void *memory, uint64_t size)
+{
+	memset(source, 0, sizeof(*source));
+	source->fd = -1;
+	source->read = read_memory;
+	source->size = size;
+	source->memory = memory;
+}
+
+int eif_source_get(const struct eif_source *source, void *buffer, size_t size, uint64_t offset,
+	struct nefs_error *err)
+{
+	int failed;
+
+	if (size == 0)
+		return 0;
+	if (offset > source->size || source->size - offset < size)
+		return nefs_error_set(err, EIO,
+			"cannot read %zu bytes at offset %llu: there are %llu bytes", size,
+			(unsigned long long)offset, (unsigned long long)source->size);
+	failed = source->read(source, buffer, size, offset);
+	if (failed == -ENODATA)
+		return nefs_error_set(err, EIO,
+			"cannot read %zu bytes at offset %llu: the file was cut short meanwhile",
+			size, (unsigned long long)offset);
+	if (failed < 0)
+		return nefs_error_set(err, EIO, "cannot read %zu bytes at offset %llu: %s", size,
+			(unsigned long long)offset, strerror(-failed));
+	return 0;
+}
+
+int eif_source_stream(const struct eif_source *source, uint64_t offset, uint64_t size,
+	eif_sink *sink, void *context, struct nefs_error *err)
+{
+	uint8_t buffer[EIF_BUFFER_SIZE];
+
+	while (size > 0) {
+		size_t piece = size < sizeof(buffer) ? (size_t)size : sizeof(buffer);
+		int failed;
+
+		failed = eif_source_get(source, buffer, piece, offset, err);
+		if (failed)
+			return failed;
+		failed = sink(context, buffer, piece, err);
+		if (failed)
+			return failed;
+		offset += piece;
+		size -= piece;
+	}
+	return 0;
+}
