@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* nefs-eif extract */
+#include "internal.h"
+#include "output.h"
+#include "tool.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct option options[] = {
+	{ "force", no_argument, NULL, 'f' },
+	{ 0 },
+};
+
+/* The files of one run. */
+struct extraction {
+	const char *directory;
+	bool force;
+	bool made_directory;
+	size_t done; /* files that were created */
+	char names[EIF_SECTIONS_MAX][16];
+};
+
+static void name_file(char name[16], unsigned int type, unsigned int *ramdisks)
+{
+	switch (type) {
+	case EIF_RAMDISK:
+		snprintf(name, 16, "ramdisk%u", (*ramdisks)++);
+		break;
+	case EIF_METADATA:
+		snprintf(name, 16, "metadata.json");
+		break;
+	case EIF_SIGNATURE:
+		snprintf(name, 16, "signature.cbor");
+		break;
+	default:
+		snprintf(name, 16, "%s", eif_section_name(type));
+		break;
+	}
+}
+
+static char *path_of(const struct extraction *extraction, size_t index)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s", extraction->directory, extraction->names[index]) < 0 ? NULL
+											     : path;
+}
+
+/* Looks before anything is written, so that a refusal leaves the directory as it was. */
+static int check_free(const struct extraction *extraction, size_t count, struct nefs_error *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		NEFS_AUTO_FREE char *path = path_of(extraction, i);
+		struct stat st;
+
+		if (!path)
+			return nefs_error_set(err, ENOMEM, "out of memory for a file name");
+		if (lstat(path, &st) == 0)
+			return nefs_error_set(err, EEXIST,
+				"%s exists; extract elsewhere, or add --force to replace it", path);
+	}
+	return 0;
+}
+
+static int sink_file(void *context, const uint8_t *data, size_t size, struct nefs_error *err)
+{
+	const int *fd = context;
+
+	while (size > 0) {
+		ssize_t done = write(*fd, data, size);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return nefs_error_set(err, errno, "cannot write: %s", strerror(errno));
+		data += done;
+		size -= (size_t)done;
+	}
+	return 0;
+}
+
+static int extract_section(const struct extraction *extraction, size_t index,
+	const struct tool_image *image, struct nefs_error *err)
+{
+	const struct eif_section *section = &image->eif.sections[index];
+	NEFS_AUTO_FREE char *path = path_of(extraction, index);
+	struct eif_output output = EIF_OUTPUT_INIT;
+	int failed;
+
+	if (!path)
+		return nefs_error_set(err, ENOMEM, "out of memory for a file name");
+	failed = eif_output_open(&output, path, 0666, false, err);
+	if (failed)
+		return failed;
+	failed = eif_source_stream(
+		&image->source, section->offset, section->size, sink_file, &output.fd, err);
+	if (!failed)
+		failed = eif_output_commit(&output, extraction->force, err);
+	if (failed)
+		nefs_error_prefix(err, "%s", path);
+	eif_output_discard(&output);
+	return failed;
+}
+
+/* Takes back what a failed run has created; what --force has replaced is gone. */
+static void undo(const struct extraction *extraction)
+{
+	for (size_t i = 0; i < extraction->done; i++) {
+		NEFS_AUTO_FREE char *path = path_of(extraction, i);
+
+		if (path)
+			unlink(path);
+	}
+	if (extraction->made_directory)
+		rmdir(extraction->directory);
+}
+
+static int extract(
+	struct extraction *extraction, const struct tool_image *image, struct nefs_error *err)
+{
+	unsigned int ramdisks = 0;
+	int failed = 0;
+
+	for (size_t i = 0; i < image->eif.section_count; i++)
+		name_file(extraction->names[i], image->eif.sections[i].type, &ramdisks);
+	if (!extraction->force)
+		failed = check_free(extraction, image->eif.section_count, err);
+	if (failed)
+		return failed;
+	if (mkdir(extraction->directory, 0777) == 0)
+		extraction->made_directory = true;
+	else if (errno != EEXIST)
+		return nefs_error_set(err, errno, "cannot make the directory %s: %s",
+			extraction->directory, strerror(errno));
+	for (size_t i = 0; !failed && i < image->eif.section_count; i++) {
+		failed = extract_section(extraction, i, image, err);
+		if (!failed)
+			extraction->done++;
+	}
+	if (failed)
+		undo(extraction);
+	return failed;
+}
+
+int tool_extract(int argc, char **argv)
+{
+	struct extraction extraction = { 0 };
+	struct nefs_error err = { 0 };
+	struct tool_image image = { .fd = -1 };
+	int failed, option;
+
+	while ((option = getopt_long(argc, argv, "f", options, NULL)) != -1) {
+		if (option != 'f')
+			return TOOL_USAGE;
+		extraction.force = true;
+	}
+	if (optind + 2 != argc)
+		return tool_misused("extract", "give an image and a directory, not %d arguments",
+			argc - optind);
+	extraction.directory = argv[optind + 1];
+	failed = tool_open_unmeasured(argv[optind], &image, &err);
+	if (!failed)
+		failed = extract(&extraction, &image, &err);
+	nefs_cleanup_close(&image.fd);
+	return failed ? tool_fail(&err) : TOOL_OK;
+}

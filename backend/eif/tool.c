@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tool.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Largest PEM file: a key or a certificate has a few kB. */
+#define PEM_MAX 65536
+
+int tool_open_source(const char *path, struct eif_source *source, struct nefs_error *err)
+{
+	int fd, failed;
+
+	source->fd = -1;
+	/* O_NONBLOCK: opening a FIFO must not hang before it can be refused. */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return nefs_error_set(err, errno, "cannot open %s: %s", path, strerror(errno));
+	failed = eif_source_fd(source, fd, err);
+	if (failed) {
+		nefs_error_prefix(err, "%s", path);
+		close(fd);
+	}
+	return failed;
+}
+
+int tool_open_unmeasured(const char *path, struct tool_image *image, struct nefs_error *err)
+{
+	int failed;
+
+	image->fd = -1;
+	failed = tool_open_source(path, &image->source, err);
+	if (failed)
+		return failed;
+	failed = eif_read(&image->source, &image->eif, err);
+	if (failed) {
+		nefs_error_prefix(err, "%s", path);
+		close(image->source.fd);
+		return failed;
+	}
+	image->fd = image->source.fd;
+	return 0;
+}
+
+int tool_open_image(const char *path, struct tool_image *image, struct nefs_error *err)
+{
+	int failed = tool_open_unmeasured(path, image, err);
+
+	if (failed)
+		return failed;
+	failed = eif_measure(&image->source, &image->eif, &image->pcrs, err);
+	if (failed) {
+		nefs_error_prefix(err, "%s", path);
+		nefs_cleanup_close(&image->fd);
+		image->fd = -1;
+	}
+	return failed;
+}
+
+int tool_load(const char *path, size_t max, char **text, size_t *size, struct nefs_error *err)
+{
+	NEFS_AUTO_CLOSE int fd = -1;
+	struct eif_source source;
+	int failed;
+
+	failed = tool_open_source(path, &source, err);
+	if (failed)
+		return failed;
+	fd = source.fd;
+	if (source.size > max)
+		return nefs_error_set(err, EFBIG, "%s has %llu bytes; it may have at most %zu",
+			path, (unsigned long long)source.size, max);
+
+	NEFS_AUTO_FREE char *bytes = malloc((size_t)source.size + 1);
+
+	if (!bytes)
+		return nefs_error_set(err, ENOMEM, "out of memory for %s", path);
+	if (source.size > 0) {
+		failed = source.read(&source, bytes, (size_t)source.size, 0);
+		if (failed)
+			return nefs_error_set(
+				err, -failed, "cannot read %s: %s", path, strerror(-failed));
+	}
+	bytes[source.size] = '\0';
+	*size = (size_t)source.size;
+	*text = nefs_take_ptr(bytes);
+	return 0;
+}
+
+int tool_load_signer(const char *key, const char *certificate, struct eif_signer **signer,
+	struct nefs_error *err)
+{
+	NEFS_AUTO_FREE char *certificate_pem = NULL;
+	char *key_pem = NULL;
+	size_t key_size = 0, certificate_size;
+	int failed;
+
+	failed = tool_load(key, PEM_MAX, &key_pem, &key_size, err);
+	if (failed)
+		return failed;
+	failed = tool_load(certificate, PEM_MAX, &certificate_pem, &certificate_size, err);
+	if (!failed) {
+		failed = eif_signer_load(
+			key_pem, key_size, certificate_pem, certificate_size, signer, err);
+		if (!failed) {
+			failed = eif_signer_check_dates(*signer, time(NULL), err);
+			if (failed) {
+				eif_signer_free(*signer);
+				*signer = NULL;
+			}
+		}
+		if (failed)
+			nefs_error_prefix(err, "%s and %s", key, certificate);
+	}
+	explicit_bzero(key_pem, key_size);
+	free(key_pem);
+	return failed;
+}
+
+int tool_print(const char *text, struct nefs_error *err)
+{
+	if (fputs(text, stdout) == EOF || fflush(stdout) == EOF)
+		return nefs_error_set(
+			err, EIO, "cannot write to the standard output: %s", strerror(errno));
+	return 0;
+}
+
+int tool_print_pcrs(const struct eif_pcrs *pcrs, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE char *text = eif_pcrs_text(pcrs);
+
+	if (!text)
+		return nefs_error_set(err, ENOMEM, "out of memory for the measurements");
+	return tool_print(text, err);
+}
+
+int tool_fail(const struct nefs_error *err)
+{
+	fprintf(stderr, "nefs-eif: %s\n", err->text);
+	return TOOL_FAILED;
+}
+
+int tool_misused(const char *command, const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "nefs-eif %s: ", command);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputs("; see nefs-eif --help\n", stderr);
+	return TOOL_USAGE;
+}
