@@ -40,6 +40,9 @@ struct workers {
 	unsigned int idle;
 	unsigned int queued; /* length of todo */
 	bool closing;
+	/* The thread that ended last: it has joined the one before it, and so on. */
+	pthread_t last_ended;
+	bool any_ended;
 };
 
 static void queue_init(struct queue *queue)
@@ -71,6 +74,8 @@ static void *worker_main(void *argument)
 {
 	struct workers *pool = argument;
 	const uint64_t one = 1;
+	pthread_t before;
+	bool any_before;
 
 	/* Linux gives each thread its own nice value; a refusal costs only fairness. */
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WORKER_NICE);
@@ -106,30 +111,30 @@ static void *worker_main(void *argument)
 		if (waited == ETIMEDOUT && !pool->todo.head && pool->threads > 1)
 			break;
 	}
+	before = pool->last_ended;
+	any_before = pool->any_ended;
+	pool->last_ended = pthread_self();
+	pool->any_ended = true;
 	pool->threads--;
 	pthread_cond_signal(&pool->fewer);
 	pthread_mutex_unlock(&pool->lock);
+	if (any_before)
+		pthread_join(before, NULL);
 	return NULL;
 }
 
 /* Starts one thread; called with the lock held. Returns a positive errno or 0. */
 static int add_thread(struct workers *pool)
 {
-	pthread_attr_t attributes;
 	sigset_t all, before;
 	pthread_t thread;
 	int failed;
 
-	failed = pthread_attr_init(&attributes);
-	if (failed)
-		return failed;
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	/* Signals are the loop's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	failed = pthread_create(&thread, &attributes, worker_main, pool);
+	failed = pthread_create(&thread, NULL, worker_main, pool);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
 	if (!failed)
 		pool->threads++;
 	return failed;
@@ -230,15 +235,35 @@ unsigned int workers_pending(const struct workers *pool)
 
 void workers_free(struct workers *pool)
 {
+	struct work *work;
+
 	if (!pool)
 		return;
 	pthread_mutex_lock(&pool->lock);
 	pool->closing = true;
 	pthread_cond_broadcast(&pool->more);
-	while (pool->threads > 0)
-		pthread_cond_wait(&pool->fewer, &pool->lock);
+	for (;;) {
+		while (pool->threads > 0)
+			pthread_cond_wait(&pool->fewer, &pool->lock);
+		pthread_mutex_unlock(&pool->lock);
+		/* A done() may submit more work, for which a thread is started again. */
+		finish_all(pool);
+		pthread_mutex_lock(&pool->lock);
+		if (pool->threads > 0 || pool->finished.head)
+			continue;
+		/* None can be started any more: the loop thread does it. */
+		work = queue_pop(&pool->todo);
+		if (!work)
+			break;
+		pool->queued--;
+		pthread_mutex_unlock(&pool->lock);
+		work->run(work);
+		pthread_mutex_lock(&pool->lock);
+		queue_push(&pool->finished, work);
+	}
 	pthread_mutex_unlock(&pool->lock);
-	finish_all(pool);
+	if (pool->any_ended)
+		pthread_join(pool->last_ended, NULL);
 	pthread_cond_destroy(&pool->more);
 	pthread_cond_destroy(&pool->fewer);
 	pthread_mutex_destroy(&pool->lock);

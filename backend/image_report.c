@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What an image is: the texts of `measurements` and `image_info`. */
+#include <errno.h>
+#include <nefs/backend.h>
+#include <nefs/cleanup.h>
+#include <nefs/eif.h>
+
+bool backend_image_plausible(const void *head, size_t size)
+{
+	return eif_plausible(head, size);
+}
+
+int backend_image_describe(
+	int image_fd, struct backend_image_report *report, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE struct eif *eif = malloc(sizeof(*eif));
+	NEFS_AUTO_FREE char *measurements = NULL;
+	struct eif_source source;
+	struct eif_pcrs pcrs;
+	char *info = NULL;
+	int failed;
+
+	if (!eif)
+		return nefs_error_set(err, ENOMEM, "out of memory for the image's table");
+	failed = eif_source_fd(&source, image_fd, err);
+	if (failed < 0)
+		return failed;
+	failed = eif_read(&source, eif, err);
+	if (failed < 0)
+		return failed;
+	failed = eif_measure(&source, eif, &pcrs, err);
+	if (failed < 0)
+		return failed;
+	measurements = eif_pcrs_text(&pcrs);
+	if (!measurements)
+		return nefs_error_set(err, ENOMEM, "out of memory for the measurements");
+	failed = eif_describe(&source, eif, &pcrs, &info, err);
+	if (failed < 0)
+		return failed;
+	report->measurements = nefs_take_ptr(measurements);
+	report->info = info;
+	return 0;
+}

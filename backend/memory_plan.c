@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "memory_plan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* One read of the image: a cancelled launch never waits for more than this. */
+#define READ_CHUNK (8UL << 20)
+
+/* "512 x 2 MiB, 0 x 1024 MiB": what is free, for the sentence. */
+static void list_free(const struct ne_dev_pages *pages, size_t page_sizes, char *text, size_t size)
+{
+	size_t used = 0;
+
+	snprintf(text, size, "no huge pages are reserved");
+	for (size_t i = 0; i < page_sizes && used < size; i++) {
+		int length = snprintf(text + used, size - used,
+			"%s%" PRIu64 " of %" PRIu64 " pages of %" PRIu64 " MiB are free",
+			i ? ", " : "", pages[i].free, pages[i].total, pages[i].size >> 20);
+
+		if (length < 0)
+			break;
+		used += (size_t)length;
+	}
+}
+
+static int not_enough(
+	struct nefs_error *err, uint64_t size, const struct ne_dev_pages *pages, size_t page_sizes)
+{
+	char free_pages[512];
+	bool exact = false;
+
+	list_free(pages, page_sizes, free_pages, sizeof(free_pages));
+	for (size_t i = 0; i < page_sizes; i++)
+		exact = exact || size % pages[i].size == 0;
+	if (page_sizes > 0 && !exact)
+		return nefs_error_set(err, ENOMEM,
+			"%" PRIu64
+			" MiB of memory cannot be made up exactly of the huge pages there are "
+			"(%s): ask for a multiple of the page size, or reserve 2 MiB pages",
+			size >> 20, free_pages);
+	return nefs_error_set(err, ENOMEM,
+		"not enough huge pages for %" PRIu64
+		" MiB of memory (%s): stop an enclave or reserve "
+		"more (nr_hugepages)",
+		size >> 20, free_pages);
+}
+
+int memory_plan_make(struct memory_plan *plan, uint64_t size, const struct ne_dev_pages *pages,
+	size_t page_sizes, struct nefs_error *err)
+{
+	uint64_t left = size;
+
+	plan->count = 0;
+	/*
+	 * Each size divides the larger ones, so taking the largest first finds a way if there is
+	 * one: any group of smaller pages that a larger one replaces adds up to it exactly.
+	 */
+	for (size_t i = 0; i < page_sizes && i < NE_DEV_PAGE_SIZES_MAX && left > 0; i++) {
+		uint64_t count = left / pages[i].size;
+
+		if (count > pages[i].free)
+			count = pages[i].free;
+		if (count == 0)
+			continue;
+		plan->parts[plan->count].page_size = pages[i].size;
+		plan->parts[plan->count].count = count;
+		plan->count++;
+		left -= count * pages[i].size;
+	}
+	if (left == 0 && size > 0)
+		return 0;
+	plan->count = 0;
+	return not_enough(err, size, pages, page_sizes);
+}
+
+/* Maps one part. Returns 0 or a negative errno. */
+static int map_part(struct ne_dev *dev, struct enclave_memory *memory,
+	const struct memory_part *part, struct nefs_error *err)
+{
+	struct memory_mapping *mapping = &memory->mappings[memory->count];
+	int failed;
+
+	if (memory->count == MEMORY_MAPPINGS_MAX)
+		return nefs_error_set(
+			err, ENOMEM, "the memory is in more than %d pieces", MEMORY_MAPPINGS_MAX);
+	mapping->size = part->page_size * part->count;
+	failed = dev->ops->map(dev, mapping->size, part->page_size, &mapping->address, err);
+	if (failed < 0)
+		return failed;
+	memory->count++;
+	memory->size += mapping->size;
+	return 0;
+}
+
+int enclave_memory_map(
+	struct ne_dev *dev, struct enclave_memory *memory, uint64_t size, struct nefs_error *err)
+{
+	struct ne_dev_pages pages[NE_DEV_PAGE_SIZES_MAX];
+	/* By page size: no more pages than this, since an attempt at more has failed. */
+	struct memory_part limits[NE_DEV_PAGE_SIZES_MAX];
+	size_t limit_count = 0;
+	struct memory_plan plan;
+	struct nefs_error why;
+	int failed;
+
+	memory->count = 0;
+	memory->size = 0;
+	nefs_error_clear(&why);
+	/* Each round either finishes or lowers the limit of a size, twice at most. */
+	for (unsigned int round = 0; round <= 2 * NE_DEV_PAGE_SIZES_MAX; round++) {
+		size_t page_sizes = dev->ops->pages(dev, pages, NE_DEV_PAGE_SIZES_MAX);
+		struct ne_dev_pages usable[NE_DEV_PAGE_SIZES_MAX];
+
+		memcpy(usable, pages, page_sizes * sizeof(pages[0]));
+		for (size_t i = 0; i < page_sizes; i++) {
+			for (size_t j = 0; j < limit_count; j++) {
+				if (limits[j].page_size == usable[i].size &&
+					usable[i].free > limits[j].count)
+					usable[i].free = limits[j].count;
+			}
+		}
+		failed = memory_plan_make(
+			&plan, size - memory->size, usable, page_sizes, why.code ? NULL : err);
+		if (failed < 0)
+			break;
+
+		size_t done = 0;
+
+		while (done < plan.count) {
+			failed = map_part(dev, memory, &plan.parts[done], &why);
+			if (failed < 0)
+				break;
+			done++;
+		}
+		if (done == plan.count)
+			return 0;
+		if (failed != -ENOMEM || limit_count == NE_DEV_PAGE_SIZES_MAX)
+			break;
+
+		/* Somebody was faster. Half as many next time, then none. */
+		struct memory_part *limit = NULL;
+
+		for (size_t i = 0; i < limit_count; i++) {
+			if (limits[i].page_size == plan.parts[done].page_size)
+				limit = &limits[i];
+		}
+		if (limit) {
+			limit->count = 0;
+		} else {
+			limits[limit_count].page_size = plan.parts[done].page_size;
+			limits[limit_count].count = plan.parts[done].count / 2;
+			limit_count++;
+		}
+	}
+	enclave_memory_unmap(dev, memory);
+	if (why.code == ENOMEM)
+		return not_enough(
+			err, size, pages, dev->ops->pages(dev, pages, NE_DEV_PAGE_SIZES_MAX));
+	if (why.code && err)
+		*err = why;
+	return failed;
+}
+
+void enclave_memory_unmap(struct ne_dev *dev, struct enclave_memory *memory)
+{
+	while (memory->count > 0) {
+		memory->count--;
+		dev->ops->unmap(dev, memory->mappings[memory->count].address,
+			memory->mappings[memory->count].size);
+	}
+	memory->size = 0;
+}
+
+/* Reads exactly size bytes at file_offset; a negative errno, ENODATA at an early end. */
+static int read_exactly(int fd, char *to, uint64_t size, uint64_t file_offset)
+{
+	while (size > 0) {
+		size_t chunk = size < READ_CHUNK ? (size_t)size : READ_CHUNK;
+		ssize_t got = pread(fd, to, chunk, (off_t)file_offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			return -ENODATA;
+		to += got;
+		size -= (uint64_t)got;
+		file_offset += (uint64_t)got;
+	}
+	return 0;
+}
+
+int enclave_memory_load(const struct enclave_memory *memory, int fd, uint64_t size, uint64_t offset,
+	struct nefs_error *err)
+{
+	uint64_t done = 0;
+
+	if (offset > memory->size || size > memory->size - offset)
+		return nefs_error_set(err, EINVAL,
+			"the image of %" PRIu64 " MiB does not fit into %" PRIu64
+			" MiB of memory behind the offset of %" PRIu64 " MiB: raise `memory`",
+			size >> 20, memory->size >> 20, offset >> 20);
+	for (size_t i = 0; i < memory->count && done < size; i++) {
+		const struct memory_mapping *mapping = &memory->mappings[i];
+		uint64_t room;
+		int failed;
+
+		if (offset >= mapping->size) {
+			offset -= mapping->size;
+			continue;
+		}
+		room = mapping->size - offset;
+		if (room > size - done)
+			room = size - done;
+		failed = read_exactly(fd, (char *)mapping->address + offset, room, done);
+		if (failed == -ENODATA)
+			return nefs_error_set(err, EIO,
+				"the image became shorter than %" PRIu64
+				" bytes while it was read: write it again",
+				size);
+		if (failed < 0)
+			return nefs_error_set(
+				err, EIO, "cannot read the image: %s", strerror(-failed));
+		done += room;
+		offset = 0;
+	}
+	return 0;
+}
