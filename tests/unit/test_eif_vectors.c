@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The vectors of facts/eif.md §3: what others' tools have made and measured. */
+#include "build.h"
+#include "eif_image.h"
+#include <fcntl.h>
+#include <gnutls/crypto.h>
+#include <jansson.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define EMPTY_PCR2                                                                                 \
+	"21b9efbc184807662e966d34f390821309eeac6802309798826296bf3e8bec7c10edb30948c90ba67310f7b9" \
+	"64fc500a"
+#define V3_PCR0                                                                                    \
+	"4063f19876dde88d7e3051b3b7beda6dbd30a152a954d680b2ff88d94a167046e67ffd1890e521b728ed83ed" \
+	"8baefcc9"
+#define V3_PCR1                                                                                    \
+	"8d596aaa9ae9d3d4d1b6ade70253ce593dfb0a03ecd055bdec038ad4abe2863b8c36266e1b3aacefb1acd978" \
+	"ca1c5010"
+#define V3_PCR2                                                                                    \
+	"c3c20bf6bf31a7dce4ba1aa496ab51e33a66cbd49e0d51a19832b80d6f3ee317138f8642296d02626ccfefa3" \
+	"8ce64284"
+#define V3_SHA256 "7a96bd256f66708a925465e2e7ba3868e931e65e03d23c8c455d9d5014342e54"
+#define V4_PCR0                                                                                    \
+	"bb284bdbdb58acc5378b549b0f8aa74663f306dd7f37fe612c2f255ed957d0747ebe5f4e1e521aba45703be7" \
+	"fbb44478"
+#define V4_PCR1                                                                                    \
+	"3b4a7e1b5f13c5a1000b3ed32ef8995ee13e9876329f9bc72650b918329ef9cf4e2e4d1e1e37375dab0ba56b" \
+	"a0974d03"
+#define V4_PCR2                                                                                    \
+	"fcb50b1cdbd84c5517696f7aec573eb5f725e20856e1c4a8da91288d3830a9a0fa90d1525f8340848665b2d6" \
+	"96306a86"
+#define V4_SHA256 "d1b021b464f21586138eae5fc21d2f9a1adb08abd2a07f6e05ac31a58c2da141"
+
+static void test_empty_pcr2(void)
+{
+	struct image image;
+	struct eif_source source;
+	struct eif_pcrs pcrs;
+	struct eif eif;
+
+	image_begin(&image, 4, 0);
+	image_add_text(&image, EIF_KERNEL, "K");
+	image_add_text(&image, EIF_CMDLINE, "c");
+	image_add_text(&image, EIF_METADATA, "{}");
+	image_add_text(&image, EIF_RAMDISK, "R");
+	image_end(&image);
+	eif_source_memory(&source, image.bytes, image.size);
+	CU_ASSERT_EQUAL_FATAL(eif_read(&source, &eif, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(eif_measure(&source, &eif, &pcrs, NULL), 0);
+	CU_ASSERT(hex_is(pcrs.pcr[2], EIF_PCR_SIZE, EMPTY_PCR2));
+	/* One ramdisk: both cover all of it. */
+	CU_ASSERT_EQUAL(memcmp(pcrs.pcr[0], pcrs.pcr[1], EIF_PCR_SIZE), 0);
+	CU_ASSERT_FALSE(pcrs.has_pcr8);
+	image_free(&image);
+}
+
+static void check_vector3(const struct eif_source *source, const struct eif *eif)
+{
+	static const uint64_t starts[] = { 548, 567, 592, 606, 626 };
+	static const uint64_t sizes[] = { 7, 13, 2, 8, 8 };
+	static const uint16_t types[] = { 1, 2, 5, 3, 3 };
+	struct eif_pcrs pcrs;
+
+	CU_ASSERT_EQUAL(eif->version, 4);
+	CU_ASSERT_EQUAL(eif->flags, 0);
+	CU_ASSERT_EQUAL(eif->arch, EIF_X86_64);
+	CU_ASSERT_EQUAL(eif->default_mem, 1ULL << 30);
+	CU_ASSERT_EQUAL(eif->default_cpus, 2);
+	CU_ASSERT_EQUAL(eif->crc, 0x29b2827a);
+	CU_ASSERT_EQUAL(eif->size, 646);
+	CU_ASSERT_EQUAL(eif->warnings, EIF_WARN_KERNEL);
+	CU_ASSERT_EQUAL_FATAL(eif->section_count, 5);
+	for (size_t i = 0; i < 5; i++) {
+		CU_ASSERT_EQUAL(eif->sections[i].type, types[i]);
+		CU_ASSERT_EQUAL(eif->sections[i].offset, starts[i] + 12);
+		CU_ASSERT_EQUAL(eif->sections[i].size, sizes[i]);
+	}
+	CU_ASSERT_EQUAL(eif_measure(source, eif, &pcrs, NULL), 0);
+	CU_ASSERT(hex_is(pcrs.pcr[0], EIF_PCR_SIZE, V3_PCR0));
+	CU_ASSERT(hex_is(pcrs.pcr[1], EIF_PCR_SIZE, V3_PCR1));
+	CU_ASSERT(hex_is(pcrs.pcr[2], EIF_PCR_SIZE, V3_PCR2));
+}
+
+static void test_vector3_read(void)
+{
+	uint8_t digest[32];
+	struct nefs_error err = { 0 };
+	struct eif_source source;
+	struct image image;
+	struct eif eif;
+
+	image_vector3(&image);
+	CU_ASSERT_EQUAL(image.size, 646);
+	gnutls_hash_fast(GNUTLS_DIG_SHA256, image.bytes, image.size, digest);
+	CU_ASSERT(hex_is(digest, sizeof(digest), V3_SHA256));
+	eif_source_memory(&source, image.bytes, image.size);
+	CU_ASSERT_EQUAL_FATAL(eif_read(&source, &eif, &err), 0);
+	check_vector3(&source, &eif);
+	/* It is no kernel, and what boots images says so. */
+	CU_ASSERT(image_refused(eif_check_kernel(&source, &eif, &err), &err));
+	CU_ASSERT_EQUAL(eif_verify(&source, &eif, &(struct eif_pcrs){ 0 }, &err), -ENODATA);
+	image_free(&image);
+}
+
+static void test_vector3_built(void)
+{
+	static const char *const ramdisk_texts[] = { "RAMDISK1", "RAMDISK2" };
+	struct eif_source kernel, ramdisks[2], source;
+	struct nefs_error err = { 0 };
+	struct eif_pcrs pcrs;
+	uint8_t digest[32], *bytes;
+	struct eif eif;
+	int fd = memfd_create("vector3", MFD_CLOEXEC);
+
+	eif_source_memory(&kernel, "KERNEL\n", 7);
+	for (size_t i = 0; i < 2; i++)
+		eif_source_memory(&ramdisks[i], ramdisk_texts[i], 8);
+
+	const struct eif_build build = {
+		.arch = EIF_X86_64,
+		.kernel = &kernel,
+		.cmdline = "console=ttyS0",
+		.cmdline_size = 13,
+		.ramdisks = ramdisks,
+		.ramdisk_count = 2,
+		.metadata = "{}",
+		.metadata_size = 2,
+		.any_kernel = true,
+	};
+
+	CU_ASSERT_EQUAL(eif_build(&build, fd, &eif, &pcrs, &err), 0);
+	CU_ASSERT_STRING_EQUAL(err.text, "");
+	CU_ASSERT_EQUAL_FATAL(eif_source_fd(&source, fd, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(source.size, 646);
+	bytes = malloc(646);
+	CU_ASSERT_EQUAL(pread(fd, bytes, 646, 0), 646);
+	gnutls_hash_fast(GNUTLS_DIG_SHA256, bytes, 646, digest);
+	CU_ASSERT(hex_is(digest, sizeof(digest), V3_SHA256));
+	check_vector3(&source, &eif);
+	free(bytes);
+	close(fd);
+}
+
+static void test_pcrs_text(void)
+{
+	struct eif_pcrs pcrs = { 0 };
+	char zeros[2 * EIF_PCR_SIZE + 1] = "";
+	char expected[1024];
+	char *text;
+
+	memset(zeros, '0', 2 * EIF_PCR_SIZE);
+	text = eif_pcrs_text(&pcrs);
+	snprintf(expected, sizeof(expected), "PCR0 %s\nPCR1 %s\nPCR2 %s\n", zeros, zeros, zeros);
+	CU_ASSERT_STRING_EQUAL(text, expected);
+	free(text);
+
+	pcrs.has_pcr8 = true;
+	pcrs.pcr8[0] = 0xab;
+	text = eif_pcrs_text(&pcrs);
+	snprintf(expected, sizeof(expected), "PCR0 %s\nPCR1 %s\nPCR2 %s\nPCR8 ab%s\n", zeros, zeros,
+		zeros, zeros + 2);
+	CU_ASSERT_STRING_EQUAL(text, expected);
+	free(text);
+}
+
+static void check_vector4_json(const char *json)
+{
+	json_t *root = json_loads(json, 0, NULL);
+	const char *arch = "", *crc = "", *name = "", *type = "", *pcr1 = "";
+	int offset = 0, size = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(root);
+	CU_ASSERT_EQUAL(json_unpack(root, "{s:{s:s}, s:s, s:{s:s}, s:{s:s}}", "header", "arch",
+				&arch, "crc32", &crc, "metadata", "ImageName", &name,
+				"measurements", "PCR1", &pcr1),
+		0);
+	CU_ASSERT_STRING_EQUAL(arch, "aarch64");
+	CU_ASSERT_STRING_EQUAL(crc, "7db75a75");
+	CU_ASSERT_STRING_EQUAL(name, "hello");
+	CU_ASSERT_STRING_EQUAL(pcr1, V4_PCR1);
+	CU_ASSERT_EQUAL(json_unpack(json_array_get(json_object_get(root, "sections"), 4),
+				"{s:s, s:i, s:i}", "type", &type, "offset", &offset, "size", &size),
+		0);
+	CU_ASSERT_STRING_EQUAL(type, "ramdisk");
+	CU_ASSERT_EQUAL(offset, 11311009);
+	CU_ASSERT_EQUAL(size, 4104192);
+	CU_ASSERT(json_is_null(json_object_get(root, "signature")));
+	CU_ASSERT_EQUAL(json_array_size(json_object_get(root, "warnings")), 0);
+	json_decref(root);
+}
+
+static void test_vector4(void)
+{
+	static const struct eif_section sections[] = {
+		{ 1, 0, 548 + 12, 10547712 },
+		{ 2, 0, 10548272 + 12, 84 },
+		{ 5, 0, 10548368 + 12, 1785 },
+		{ 3, 0, 10550165 + 12, 760832 },
+		{ 3, 0, 11311009 + 12, 4104192 },
+	};
+	const char *path = getenv("NEFS_VECTOR4");
+	struct nefs_error err = { 0 };
+	struct eif_source source;
+	struct eif_pcrs pcrs;
+	uint8_t digest[32];
+	struct eif eif;
+	char *json = NULL;
+	void *bytes;
+	int fd;
+
+	if (!path && getenv("NEFS_NO_VECTOR4")) {
+		printf("NEFS_NO_VECTOR4 is set: vector 4 is left out ... ");
+		return;
+	}
+	if (!path) {
+		CU_FAIL_FATAL("NEFS_VECTOR4 must be the path of hello.eif (scripts/fetch gets it)");
+		return;
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	CU_ASSERT_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL_FATAL(eif_source_fd(&source, fd, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(source.size, 15415213);
+	bytes = mmap(NULL, source.size, PROT_READ, MAP_PRIVATE, fd, 0);
+	CU_ASSERT_FATAL(bytes != MAP_FAILED);
+	gnutls_hash_fast(GNUTLS_DIG_SHA256, bytes, source.size, digest);
+	munmap(bytes, source.size);
+	CU_ASSERT(hex_is(digest, sizeof(digest), V4_SHA256));
+
+	CU_ASSERT_EQUAL(eif_read(&source, &eif, &err), 0);
+	CU_ASSERT_STRING_EQUAL(err.text, "");
+	CU_ASSERT_EQUAL(eif.version, 4);
+	CU_ASSERT_EQUAL(eif.flags, 1);
+	CU_ASSERT_EQUAL(eif.arch, EIF_AARCH64);
+	CU_ASSERT_EQUAL(eif.crc, 0x7db75a75);
+	CU_ASSERT_EQUAL(eif.warnings, 0);
+	CU_ASSERT_EQUAL_FATAL(eif.section_count, 5);
+	for (size_t i = 0; i < 5; i++) {
+		CU_ASSERT_EQUAL(eif.sections[i].type, sections[i].type);
+		CU_ASSERT_EQUAL(eif.sections[i].offset, sections[i].offset);
+		CU_ASSERT_EQUAL(eif.sections[i].size, sections[i].size);
+	}
+	CU_ASSERT_EQUAL(eif_check_kernel(&source, &eif, &err), 0);
+	CU_ASSERT_EQUAL(eif_measure(&source, &eif, &pcrs, &err), 0);
+	CU_ASSERT(hex_is(pcrs.pcr[0], EIF_PCR_SIZE, V4_PCR0));
+	CU_ASSERT(hex_is(pcrs.pcr[1], EIF_PCR_SIZE, V4_PCR1));
+	CU_ASSERT(hex_is(pcrs.pcr[2], EIF_PCR_SIZE, V4_PCR2));
+	CU_ASSERT_EQUAL(eif_describe(&source, &eif, &pcrs, &json, &err), 0);
+	check_vector4_json(json);
+	free(json);
+	close(fd);
+}
+
+static const CU_TestInfo tests[] = {
+	{ "vector 1: PCR2 of one ramdisk", test_empty_pcr2 },
+	{ "vector 3: read and measured", test_vector3_read },
+	{ "vector 3: built, byte for byte", test_vector3_built },
+	{ "vector 4: a real image", test_vector4 },
+	{ "measurements as text", test_pcrs_text },
+	CU_TEST_INFO_NULL,
+};
+
+int main(void)
+{
+	return cunit_run("eif_vectors", tests, NULL, NULL);
+}
