@@ -20,6 +20,7 @@
 #include <inttypes.h>
 #include <nefs/cleanup.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

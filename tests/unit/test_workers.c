@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cunit_main.h"
+#include "test_launch_support.h"
+#include <nefs/workers.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
+static sd_event *event;
+static struct workers *pool;
+static pthread_t loop_thread;
+
+struct job {
+	struct work work; /* first */
+	atomic_uint runs;
+	unsigned int dones;
+	bool in_loop;  /* run() was in the loop thread */
+	bool out_loop; /* done() was not */
+	sem_t *gate;   /* run() waits for it */
+	sem_t *begun;  /* run() says so */
+	struct job *next;
+};
+
+static unsigned int all_done;
+
+static void job_run(struct work *work)
+{
+	struct job *job = (struct job *)work;
+
+	job->in_loop = pthread_equal(pthread_self(), loop_thread);
+	if (job->begun)
+		sem_post(job->begun);
+	while (job->gate && sem_wait(job->gate) < 0) {
+	}
+	atomic_fetch_add(&job->runs, 1);
+}
+
+static void job_done(struct work *work)
+{
+	struct job *job = (struct job *)work;
+
+	job->out_loop = !pthread_equal(pthread_self(), loop_thread);
+	job->dones++;
+	all_done++;
+	if (job->next)
+		workers_submit(pool, &job->next->work);
+}
+
+static void job_init(struct job *job)
+{
+	memset(job, 0, sizeof(*job));
+	job->work.run = job_run;
+	job->work.done = job_done;
+}
+
+static bool are_done(void *context)
+{
+	return all_done >= *(unsigned int *)context;
+}
+
+static void set_up(void)
+{
+	all_done = 0;
+	loop_thread = pthread_self();
+	sd_event_new(&event);
+}
+
+static void tear_down(void)
+{
+	sd_event_unref(event);
+}
+
+static void check(const struct job *jobs, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		CU_ASSERT_EQUAL(atomic_load(&jobs[i].runs), 1);
+		CU_ASSERT_EQUAL(jobs[i].dones, 1);
+		CU_ASSERT_FALSE(jobs[i].in_loop);
+		CU_ASSERT_FALSE(jobs[i].out_loop);
+	}
+}
+
+static void test_many(void)
+{
+	static struct job jobs[2000];
+	unsigned int count = 2000;
+
+	CU_ASSERT_EQUAL(workers_new(event, 8, &pool, NULL), 0);
+	for (size_t i = 0; i < count; i++) {
+		job_init(&jobs[i]);
+		workers_submit(pool, &jobs[i].work);
+	}
+	CU_ASSERT_EQUAL(all_done, 0); /* never from inside submit */
+	CU_ASSERT_EQUAL(workers_pending(pool), count);
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	CU_ASSERT_EQUAL(workers_pending(pool), 0);
+	check(jobs, count);
+	workers_free(pool);
+}
+
+/* All of max_threads run at the same time, and one more does not. */
+static void test_growth(void)
+{
+	static struct job jobs[9];
+	unsigned int count = 9;
+	sem_t gate, begun;
+	int value;
+
+	sem_init(&gate, 0, 0);
+	sem_init(&begun, 0, 0);
+	CU_ASSERT_EQUAL(workers_new(event, 8, &pool, NULL), 0);
+	for (size_t i = 0; i < count; i++) {
+		job_init(&jobs[i]);
+		jobs[i].gate = &gate;
+		jobs[i].begun = &begun;
+		workers_submit(pool, &jobs[i].work);
+	}
+	for (size_t i = 0; i < 8; i++)
+		CU_ASSERT_EQUAL(sem_wait(&begun), 0);
+	sem_getvalue(&begun, &value);
+	CU_ASSERT_EQUAL(value, 0);
+	for (size_t i = 0; i < count; i++)
+		sem_post(&gate);
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	check(jobs, count);
+	workers_free(pool);
+	sem_destroy(&gate);
+	sem_destroy(&begun);
+}
+
+static void test_blocked(void)
+{
+	static struct job stuck, jobs[100];
+	unsigned int count = 100;
+	sem_t gate, begun;
+
+	sem_init(&gate, 0, 0);
+	sem_init(&begun, 0, 0);
+	CU_ASSERT_EQUAL(workers_new(event, 2, &pool, NULL), 0);
+	job_init(&stuck);
+	stuck.gate = &gate;
+	stuck.begun = &begun;
+	workers_submit(pool, &stuck.work);
+	CU_ASSERT_EQUAL(sem_wait(&begun), 0);
+	for (size_t i = 0; i < count; i++) {
+		job_init(&jobs[i]);
+		workers_submit(pool, &jobs[i].work);
+	}
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	CU_ASSERT_EQUAL(stuck.dones, 0);
+	check(jobs, count);
+	sem_post(&gate);
+	count++;
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	workers_free(pool);
+	sem_destroy(&gate);
+	sem_destroy(&begun);
+}
+
+static void *open_later(void *gate)
+{
+	sem_post(gate);
+	return NULL;
+}
+
+/* The end of the pool runs what is queued, and what done() adds. */
+static void test_free(void)
+{
+	static struct job first, jobs[50], last;
+	pthread_t opener;
+	sem_t gate, begun;
+
+	sem_init(&gate, 0, 0);
+	sem_init(&begun, 0, 0);
+	CU_ASSERT_EQUAL(workers_new(event, 1, &pool, NULL), 0);
+	job_init(&first);
+	job_init(&last);
+	first.gate = &gate;
+	first.begun = &begun;
+	first.next = &last;
+	workers_submit(pool, &first.work);
+	for (size_t i = 0; i < 50; i++) {
+		job_init(&jobs[i]);
+		workers_submit(pool, &jobs[i].work);
+	}
+	CU_ASSERT_EQUAL(sem_wait(&begun), 0);
+	CU_ASSERT_EQUAL(all_done, 0);
+	CU_ASSERT_EQUAL(pthread_create(&opener, NULL, open_later, &gate), 0);
+	workers_free(pool);
+	pthread_join(opener, NULL);
+	CU_ASSERT_EQUAL(all_done, 52);
+	check(&first, 1);
+	check(jobs, 50);
+	check(&last, 1);
+	sem_destroy(&gate);
+	sem_destroy(&begun);
+	workers_free(NULL);
+}
+
+static void test_fds(void)
+{
+	unsigned int before = count_fds();
+
+	for (size_t i = 0; i < 20; i++) {
+		CU_ASSERT_EQUAL(workers_new(event, 4, &pool, NULL), 0);
+		workers_free(pool);
+	}
+	CU_ASSERT_EQUAL(count_fds(), before);
+}
+
+static const CU_TestInfo tests[] = {
+	{ "many jobs, each once, each in its thread", test_many },
+	{ "the pool grows to its limit", test_growth },
+	{ "a blocked worker holds up nobody", test_blocked },
+	{ "the end runs what is left", test_free },
+	{ "pools leave nothing open", test_fds },
+	CU_TEST_INFO_NULL,
+};
+
+int main(void)
+{
+	return cunit_run("workers", tests, set_up, tear_down);
+}
