@@ -7,6 +7,10 @@
  * allocates as many slots as an array claims to have.
  */
 
+/* Initial bytes of a tag whose number is in the byte itself. */
+#define FIRST_SHORT_TAG 0xc0
+#define LAST_SHORT_TAG	0xd7
+
 /* libcbor 0.10 made lengths 64 bits wide on every machine. */
 #if CBOR_MAJOR_VERSION > 0 || CBOR_MINOR_VERSION >= 10
 typedef uint64_t cbor_length;
@@ -149,6 +153,13 @@ bool cbor_cursor_next(struct cbor_cursor *cursor, struct cbor_head *head)
 
 	if (cursor->left == 0)
 		return false;
+	/* libcbor 0.8 refuses the tags 6 to 20 in their short form, COSE's among them. */
+	if (*cursor->at >= FIRST_SHORT_TAG && *cursor->at <= LAST_SHORT_TAG) {
+		set(head, CBOR_KIND_TAG, *cursor->at - FIRST_SHORT_TAG, NULL);
+		cursor->at++;
+		cursor->left--;
+		return true;
+	}
 	result = cbor_stream_decode(cursor->at, cursor->left, &callbacks, head);
 	if (result.status != CBOR_DECODER_FINISHED || result.read == 0 ||
 		result.read > cursor->left)
