@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The FUSE requests, grouped as files: names (namespace.c), open files (files.c), attributes
+ * (attributes.c). Each answers its request exactly once, now or parked. No FLUSH: an error there
+ * would be lost (facts/conventions.md §2), and unanswered it costs one round trip once.
+ */
+#ifndef NEFS_OPERATIONS_H
+#define NEFS_OPERATIONS_H
+
+#include "node.h"
+
+void op_init(void *userdata, struct fuse_conn_info *connection);
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count);
+void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device);
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	struct fuse_file_info *info);
+void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+	const char *new_name, unsigned int flags);
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *name);
+void op_readdir(
+	fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info);
+
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info);
+void op_read(
+	fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info);
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+	struct fuse_file_info *info);
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info);
+void op_poll(
+	fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info, struct fuse_pollhandle *poll);
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *info);
+
+void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info);
+void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attributes, int which,
+	struct fuse_file_info *info);
+void op_statfs(fuse_req_t req, fuse_ino_t ino);
+
+/* Sets up the open file that info describes, for OPEN and CREATE. 0 or a positive errno. */
+int file_open(struct node *node, struct fuse_file_info *info);
+
+/* A write of `start` that was told STORE_PARKED: waits for the outcome and then confirms size. */
+void file_park_write(fuse_req_t req, struct node *node, const char *text, size_t size);
+
+/* The name under which the kernel shall know a node, with its attributes. */
+void file_entry(struct node *node, struct fuse_entry_param *entry);
+
+#endif
