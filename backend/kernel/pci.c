@@ -90,7 +90,8 @@ int pci_explain_missing(const char *dump, const char *path, struct nefs_error *e
 	if (result > 0)
 		return nefs_error_set(err, ENODEV,
 			"there is no %s: the Nitro Enclaves device (%04x:%04x at %s) is there, but its "
-			"driver is not loaded: modprobe nitro_enclaves",
+			"driver is not loaded: modprobe nitro_enclaves; to try nefs without it, mount "
+			"with -o backend=sim",
 			path, NE_PCI_VENDOR, NE_PCI_DEVICE, found.address);
 	if (result == 0)
 		return nefs_error_set(err, ENODEV,
