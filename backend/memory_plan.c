@@ -11,16 +11,20 @@
 /* One read of the image: a cancelled launch never waits for more than this. */
 #define READ_CHUNK (8UL << 20)
 
-/* "512 x 2 MiB, 0 x 1024 MiB": what is free, for the sentence. */
+/* "3 of 4 pages of 1024 MiB are free, ...": for the sentence; sizes that nobody reserved are not. */
 static void list_free(const struct ne_dev_pages *pages, size_t page_sizes, char *text, size_t size)
 {
 	size_t used = 0;
 
 	snprintf(text, size, "no huge pages are reserved");
 	for (size_t i = 0; i < page_sizes && used < size; i++) {
-		int length = snprintf(text + used, size - used,
+		int length;
+
+		if (pages[i].total == 0)
+			continue;
+		length = snprintf(text + used, size - used,
 			"%s%" PRIu64 " of %" PRIu64 " pages of %" PRIu64 " MiB are free",
-			i ? ", " : "", pages[i].free, pages[i].total, pages[i].size >> 20);
+			used ? ", " : "", pages[i].free, pages[i].total, pages[i].size >> 20);
 
 		if (length < 0)
 			break;
@@ -32,12 +36,15 @@ static int not_enough(
 	struct nefs_error *err, uint64_t size, const struct ne_dev_pages *pages, size_t page_sizes)
 {
 	char free_pages[512];
-	bool exact = false;
+	bool exact = true;
 
 	list_free(pages, page_sizes, free_pages, sizeof(free_pages));
-	for (size_t i = 0; i < page_sizes; i++)
-		exact = exact || size % pages[i].size == 0;
-	if (page_sizes > 0 && !exact)
+	/* The smallest of those that are reserved decides; each divides the larger ones. */
+	for (size_t i = 0; i < page_sizes; i++) {
+		if (pages[i].total > 0)
+			exact = size % pages[i].size == 0;
+	}
+	if (!exact)
 		return nefs_error_set(err, ENOMEM,
 			"%" PRIu64
 			" MiB of memory cannot be made up exactly of the huge pages there are "

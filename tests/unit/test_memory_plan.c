@@ -72,6 +72,14 @@ static void test_sentences(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "nr_hugepages"));
 	memory_plan_make(&plan, 512 * M, pages, 1, &err);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "exactly"));
+	/* Sizes without pages are not worth a word. */
+	const struct ne_dev_pages small[] = { { 1 * G, 0, 0 }, { 2 * M, 20, 7 } };
+
+	memory_plan_make(&plan, 512 * M, small, 2, &err);
+	CU_ASSERT_PTR_NULL(strstr(err.text, "1024 MiB"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "(7 of 20 pages of 2 MiB are free)"));
+	memory_plan_make(&plan, 512 * M, small, 1, &err);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "no huge pages are reserved"));
 	memory_plan_make(&plan, 512 * M, pages, 0, &err);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "no huge pages are reserved"));
 }
