@@ -66,7 +66,7 @@ struct backend_launch {
 	bool drained;  /* the console has nothing more to say */
 	bool reported; /* `ended` */
 	enum backend_end how;
-	struct nefs_error *error; /* why; NULL: there was no memory for it */
+	struct nefs_error *error; /* why; NULL: nothing to say, or no memory for it */
 
 	char name[]; /* the enclave's */
 };
@@ -162,13 +162,16 @@ static void report_end(struct backend_launch *launch)
 		.code = EIO,
 		.text = "the enclave has ended; there was no memory to say why",
 	};
-	struct nefs_error *error = launch->error;
+	static const struct nefs_error none = { 0 };
+	const struct nefs_error *error = launch->error;
 
+	if (!error)
+		error = launch->how == BACKEND_STOPPED ? &none : &no_memory;
 	launch->reported = true;
 	launch->timer = sd_event_source_disable_unref(launch->timer);
-	launch->listener->ended(launch->owner, launch->how, error ? error : &no_memory);
+	launch->listener->ended(launch->owner, launch->how, error);
+	free(launch->error);
 	launch->error = NULL;
-	free(error);
 }
 
 /* Reports what can be reported by now. The launch may be gone afterwards. */
@@ -211,7 +214,8 @@ static void end_launch(
 		return;
 	launch->phase = PHASE_ENDING;
 	launch->how = how;
-	launch->error = malloc(sizeof(*launch->error));
+	if (error->code)
+		launch->error = malloc(sizeof(*launch->error));
 	if (launch->error)
 		*launch->error = *error;
 
@@ -223,20 +227,12 @@ static void end_launch(
 		atomic_store(&launch->sequence->cancel, true);
 	/* Before the fd is closed: the console may still have to be connected to. */
 	launch->drained = console_drain(&launch->console);
-	/* Without the timer `ended` waits for the device: late, but not lost. */
-	(void)sd_event_add_time_relative(backend->event, &launch->timer, CLOCK_MONOTONIC,
-		GRACE_USEC, 1000, on_grace_over, launch);
+	/* Without the timer `ended` waits for the device, not for the console: late, not lost. */
+	if (sd_event_add_time_relative(backend->event, &launch->timer, CLOCK_MONOTONIC, GRACE_USEC,
+		    1000, on_grace_over, launch) < 0)
+		launch->drained = true;
 	if (!launch->busy)
 		submit(launch, undo_run, undo_done);
-}
-
-static void fail_launch(
-	struct backend_launch *launch, int code, const char *format, const char *details)
-{
-	struct nefs_error error;
-
-	nefs_error_set(&error, code, format, launch->name, details);
-	end_launch(launch, BACKEND_FAILED, &error);
 }
 
 void backend_stop(struct backend_launch *launch)
@@ -346,6 +342,7 @@ static void start_run(struct work *work)
 static bool watch(struct backend_launch *launch)
 {
 	struct backend *backend = launch->backend;
+	struct nefs_error error;
 	int failed;
 
 	failed = sd_event_add_io(
@@ -355,7 +352,9 @@ static bool watch(struct backend_launch *launch)
 			launch->boot_ms * 1000U, 1000, on_boot_timeout, launch);
 	if (failed >= 0)
 		return true;
-	fail_launch(launch, EIO, "%s: cannot watch the enclave: %s", strerror(-failed));
+	nefs_error_set(
+		&error, EIO, "%s: cannot watch the enclave: %s", launch->name, strerror(-failed));
+	end_launch(launch, BACKEND_FAILED, &error);
 	return false;
 }
 
@@ -413,7 +412,10 @@ static void on_listening(struct heartbeat_wait *wait, const struct nefs_error *f
 		(struct backend_launch *)((char *)wait - offsetof(struct backend_launch, wait));
 
 	if (failed) {
-		fail_launch(launch, failed->code, "%s: %s", failed->text);
+		struct nefs_error error = *failed;
+
+		nefs_error_prefix(&error, "%s", launch->name);
+		end_launch(launch, BACKEND_FAILED, &error);
 		return;
 	}
 	launch->phase = PHASE_STARTING;
