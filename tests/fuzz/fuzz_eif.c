@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * An image of unknown origin, through everything that nefs does with one: read, check, measure,
+ * verify, describe. Input that is no image, because its CRC does not fit or for any other reason,
+ * is tried a second time with its CRC made to fit, and as a bare signature section.
+ *
+ * With libFuzzer (clang -fsanitize=fuzzer) this is its target; without, fuzz_main.c replays files.
+ */
+#include "signature.h"
+#include <nefs/eif.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A refusal without a sentence, or a success with one, is as wrong as a crash. */
+static void check_error(int result, const struct nefs_error *err)
+{
+	if (result > 0 || (result < 0) != (err->text[0] != '\0') || err->code != -result)
+		abort();
+}
+
+static void use_image(const struct eif_source *source)
+{
+	struct nefs_error err = { 0 };
+	struct eif_pcrs pcrs;
+	struct eif eif;
+	char *text = NULL;
+	int result;
+
+	result = eif_read(source, &eif, &err);
+	check_error(result, &err);
+	if (result)
+		return;
+	if (eif.size > source->size || eif.section_count > EIF_SECTIONS_MAX)
+		abort();
+	for (size_t i = 0; i < eif.section_count; i++) {
+		if (eif.sections[i].offset > source->size ||
+			source->size - eif.sections[i].offset < eif.sections[i].size)
+			abort();
+	}
+	result = eif_check_kernel(source, &eif, &err);
+	check_error(result, &err);
+	nefs_error_clear(&err);
+
+	result = eif_measure(source, &eif, &pcrs, &err);
+	check_error(result, &err);
+	if (result)
+		return;
+	text = eif_pcrs_text(&pcrs);
+	if (!text)
+		abort();
+	free(text);
+	result = eif_verify(source, &eif, &pcrs, &err);
+	check_error(result, &err);
+	nefs_error_clear(&err);
+	text = NULL;
+	result = eif_describe(source, &eif, &pcrs, &text, &err);
+	check_error(result, &err);
+	if (result == 0 && !text)
+		abort();
+	free(text);
+}
+
+/* A bare signature section, as far as it goes. */
+static void use_signature(const uint8_t *data, size_t size)
+{
+	static const uint8_t pcr0[EIF_PCR_SIZE];
+	struct eif_signature *signature = malloc(sizeof(*signature));
+	const struct eif_algorithm *algorithm;
+	gnutls_x509_crt_t certificate;
+	struct nefs_error err = { 0 };
+	int result;
+
+	if (!signature)
+		abort();
+	result = eif_signature_decode(data, size, signature, &err);
+	check_error(result, &err);
+	if (result == 0) {
+		result = eif_certificate_load(signature->certificate, signature->certificate_size,
+			&certificate, &algorithm, &err);
+		check_error(result, &err);
+	}
+	if (result == 0) {
+		result = eif_signature_verify(
+			signature, certificate, algorithm, pcr0, 1577934245, &err);
+		check_error(result, &err);
+		gnutls_x509_crt_deinit(certificate);
+	}
+	free(signature);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct eif_source source;
+	uint8_t *sealed;
+
+	eif_source_memory(&source, data, size);
+	use_image(&source);
+	source.open_ended = true;
+	use_image(&source);
+	if (size <= EIF_SIGNATURE_MAX)
+		use_signature(data, size);
+	if (size < EIF_HEADER_SIZE)
+		return 0;
+
+	sealed = malloc(size);
+	if (!sealed)
+		abort();
+	memcpy(sealed, data, size);
+	/* Magic and version, too: mutations should not be spent on them. */
+	memcpy(sealed, ".eif\0", 5);
+
+	uLong crc = crc32(crc32(0, sealed, 544), sealed + 548, (uInt)(size - 548));
+
+	for (int i = 0; i < 4; i++)
+		sealed[544 + i] = (uint8_t)(crc >> (24 - 8 * i));
+	eif_source_memory(&source, sealed, size);
+	use_image(&source);
+	free(sealed);
+	return 0;
+}
