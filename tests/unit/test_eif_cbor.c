@@ -206,6 +206,52 @@ static void test_later_entries(void)
 	free(section);
 }
 
+/* Counts that are 0 again when they are added up in 64 bits. */
+static void test_wrapping_counts(void)
+{
+	static const struct {
+		const uint8_t *bytes;
+		size_t size;
+	} cases[] = {
+		BYTES("\xbb\x80\x00\x00\x00\x00\x00\x00\x00"),	   /* 2^63 pairs */
+		BYTES("\x82\x9b\xff\xff\xff\xff\xff\xff\xff\xff"), /* 1 and 2^64 - 1 items */
+		BYTES("\x9b\xff\xff\xff\xff\xff\xff\xff\xff"),
+	};
+	size_t size;
+	uint8_t *section = make_section(GNUTLS_ECC_CURVE_SECP256R1, &size);
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint8_t *two = malloc(size + cases[i].size);
+
+		memcpy(two, section, size);
+		memcpy(two + size, cases[i].bytes, cases[i].size);
+		two[0] = 0x82;
+		decode_refused(two, size + cases[i].size);
+		free(two);
+	}
+	free(section);
+}
+
+/* A byte value with bits above the byte. */
+static void test_byte_values(void)
+{
+	/* Where the PEM's first character stands: [{"signing_certificate": [ with its length */
+	const size_t at = 25;
+	size_t size;
+	uint8_t *section = make_section(GNUTLS_ECC_CURVE_SECP256R1, &size);
+	uint8_t *wide = malloc(size + 1);
+
+	CU_ASSERT_EQUAL_FATAL(memcmp(section + at, "\x18-\x18-", 4), 0);
+	memcpy(wide, section, at);
+	memcpy(wide + at, "\x19\x00-", 3);
+	memcpy(wide + at + 3, section + at + 2, size - at - 2);
+	CU_ASSERT_EQUAL(decode(wide, size + 1, NULL), 0);
+	wide[at + 1] = 1;
+	decode_refused(wide, size + 1);
+	free(wide);
+	free(section);
+}
+
 /* COSE_Sign1 in other shapes. */
 static void test_cose(void)
 {
@@ -227,6 +273,8 @@ static void test_cose(void)
 		BYTES("\x84\x43\xa1\x01\x26\xa0\x40\x40\x00"),	   /* something behind it */
 		BYTES("\x84\x40\xa0\x40\x40"),			   /* protected: nothing */
 		BYTES("\x84\x41\xa0\xa0\x40\x40"),		   /* protected: {} */
+		BYTES("\x84\x43\xa0\x01\x26\xa0\x40\x40"),	   /* {}, then 1: -7 */
+		BYTES("\x84\x43\xa2\x01\x26\xa0\x40\x40"),	   /* fewer than it says */
 		BYTES("\x84\x43\xa1\x02\x26\xa0\x40\x40"),	   /* {2: -7} */
 		BYTES("\x84\x43\xa1\x01\x07\xa0\x40\x40"),	   /* {1: 7} */
 		BYTES("\x84\x43\xa1\x01\x27\xa0\x40\x40"),	   /* {1: -8}, EdDSA */
@@ -421,6 +469,8 @@ static const CU_TestInfo tests[] = {
 	{ "wrong shapes and huge claims", test_shapes },
 	{ "nesting and size bombs", test_bombs },
 	{ "later entries are skipped", test_later_entries },
+	{ "counts that wrap", test_wrapping_counts },
+	{ "byte values over 255", test_byte_values },
 	{ "COSE_Sign1 in wrong shapes", test_cose },
 	{ "the keys in any order", test_key_order },
 	{ "another curve, another key, another length", test_other_curve },

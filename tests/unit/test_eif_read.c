@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 /* The image must be refused, in a sentence with this in it. */
-static void refused(struct image *image, const char *because)
+static void __attribute__((nonnull)) refused(struct image *image, const char *because)
 {
 	struct nefs_error err = { 0 };
 	struct eif eif;
