@@ -47,16 +47,28 @@ static int open_named(struct eif_output *output, mode_t mode, struct nefs_error 
 	return failed_with(err, "create a file beside", output->name);
 }
 
+/* The name by which an open file without a name can be reached. */
+static void proc_name(const struct eif_output *output, char name[64])
+{
+	snprintf(name, 64, "/proc/self/fd/%d", output->fd);
+}
+
 static int open_file(struct eif_output *output, mode_t mode, struct nefs_error *err)
 {
-	/* Giving it a name goes by way of /proc. */
-	if (access("/proc/self/fd", X_OK) == 0) {
-		output->fd = openat(output->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
-		if (output->fd >= 0)
-			return 0;
+	char self[64];
+
+	output->fd = openat(output->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+	if (output->fd < 0) {
 		if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT)
 			return failed_with(err, "create a file beside", output->name);
+		return open_named(output, mode, err);
 	}
+	/* Giving it a name goes by way of /proc, which a chroot need not have. */
+	proc_name(output, self);
+	if (access(self, F_OK) == 0)
+		return 0;
+	close(output->fd);
+	output->fd = -1;
 	return open_named(output, mode, err);
 }
 
@@ -106,7 +118,7 @@ static int link_as(struct eif_output *output, const char *name)
 {
 	char self[64];
 
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", output->fd);
+	proc_name(output, self);
 	return linkat(AT_FDCWD, self, output->directory, name, AT_SYMLINK_FOLLOW);
 }
 

@@ -259,3 +259,27 @@ def test_top_level(tool):
         assert result.returncode == 0 and result.stdout.startswith(b"Usage: nefs-eif build")
     result = tool("--version")
     assert result.returncode == 0 and result.stdout.startswith(b"nefs-eif 0.")
+
+
+def test_without_proc(tool, parts):
+    """Where a nameless file cannot be given a name, a temporary one is used, and removed."""
+    if os.geteuid() != 0:
+        pytest.skip("hiding /proc needs root")
+    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc/$$/fd && exec "$@"', "sh"]
+    base = [tool.path, "build", "--kernel", parts / "kernel", "--cmdline", "c",
+            "--ramdisk", parts / "init.cpio", "-o", parts / "out.eif"]
+    before = sorted(p.name for p in parts.iterdir())
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    failed = subprocess.run([*hidden, *base], stderr=subprocess.PIPE,
+                            preexec_fn=limit, restore_signals=False, timeout=60)
+    assert failed.returncode == 1 and b"File too large" in failed.stderr
+    assert sorted(p.name for p in parts.iterdir()) == before
+    subprocess.run([*hidden, *base], check=True, timeout=60, stdout=subprocess.PIPE)
+    assert sorted(p.name for p in parts.iterdir()) == sorted([*before, "out.eif"])
+    assert tool("verify", parts / "out.eif").returncode == 3
+    # The same for a file that must not be there yet.
+    subprocess.run([*hidden, tool.path, "extract", parts / "out.eif", parts / "x"], check=True,
+                   timeout=60)
+    assert leftovers(parts / "x") == [] and (parts / "x" / "cmdline").read_bytes() == b"c"
