@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The device's registers and its thread. */
+#include "device.h"
+#include "device_internal.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <nefs/cleanup.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+static void ring(struct device *device)
+{
+	const uint64_t one = 1;
+
+	if (write(device->doorbell, &one, sizeof(one)) < 0) {
+		/* Only a full counter fails: the thread is awake already. */
+	}
+}
+
+/* ---- registers ---- */
+
+/* Copies the part of a register block that an access covers. */
+static void read_block(uint64_t base, const void *block, size_t block_size, uint64_t offset,
+	uint8_t *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (offset + i >= base && offset + i - base < block_size)
+			data[i] = ((const uint8_t *)block)[offset + i - base];
+}
+
+void device_read(struct device *device, uint64_t offset, void *data, size_t size)
+{
+	uint32_t counters;
+
+	memset(data, 0, size);
+	if (offset >= NE_PCI_REGISTERS_SIZE || size > NE_PCI_REGISTERS_SIZE - offset)
+		return;
+	pthread_mutex_lock(&device->lock);
+	counters = (uint32_t)device->events << 16 | device->replies;
+	read_block(NE_REG_ENABLE, &device->enabled, 1, offset, data, size);
+	read_block(NE_REG_VERSION, &device->version, 2, offset, data, size);
+	read_block(NE_REG_EVTCNT, &counters, 4, offset, data, size);
+	read_block(NE_REG_SEND_DATA, device->send, NE_DATA_SIZE, offset, data, size);
+	read_block(NE_REG_RECV_DATA, device->receive, NE_DATA_SIZE, offset, data, size);
+	pthread_mutex_unlock(&device->lock);
+}
+
+static void write_enable(struct device *device, uint8_t value)
+{
+	if (value == 1)
+		device->enabled = 1;
+	else if (value == 0 && device->enabled)
+		device->disable = true; /* reads back 1 until it is done */
+}
+
+void device_write(struct device *device, uint64_t offset, const void *data, size_t size)
+{
+	const uint8_t *bytes = data;
+	bool wake = false;
+
+	if (offset >= NE_PCI_REGISTERS_SIZE || size > NE_PCI_REGISTERS_SIZE - offset)
+		return;
+	pthread_mutex_lock(&device->lock);
+	if (offset == NE_REG_ENABLE && size == 1) {
+		write_enable(device, bytes[0]);
+		wake = device->disable;
+	} else if (offset == NE_REG_VERSION && size == 2) {
+		memcpy(&device->version, bytes, 2);
+		if (device->version > NE_VERSION_MAX)
+			device->version = NE_VERSION_MAX;
+	} else if (offset == NE_REG_COMMAND && size == 4) {
+		/* There is one buffer: a command that has not been answered yet gives way. */
+		memcpy(&device->command, bytes, 4);
+		memcpy(device->payload, device->send, NE_DATA_SIZE);
+		device->rung = true;
+		wake = true;
+	} else if (offset >= NE_REG_SEND_DATA && offset < NE_REG_SEND_DATA + NE_DATA_SIZE &&
+		   size <= NE_REG_SEND_DATA + NE_DATA_SIZE - offset) {
+		memcpy(device->send + (offset - NE_REG_SEND_DATA), bytes, size);
+	}
+	pthread_mutex_unlock(&device->lock);
+	if (wake)
+		ring(device);
+}
+
+/* ---- the thread ---- */
+
+/* Executes the command and answers it. Lock held; given up to raise the vector. */
+static void answer(struct device *device)
+{
+	struct ne_reply reply;
+	uint32_t command = device->command;
+	uint8_t payload[NE_DATA_SIZE];
+
+	memcpy(payload, device->payload, sizeof(payload));
+	command_execute(device, command, payload, &reply);
+	memset(device->receive, 0, NE_DATA_SIZE);
+	memcpy(device->receive, &reply, sizeof(reply));
+	device->replies++;
+	pthread_mutex_unlock(&device->lock);
+	device->raise(device->context, NE_PCI_VECTOR_REPLY);
+	pthread_mutex_lock(&device->lock);
+}
+
+static int on_delay(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct device *device = userdata;
+
+	(void)source;
+	(void)usec;
+	pthread_mutex_lock(&device->lock);
+	answer(device);
+	pthread_mutex_unlock(&device->lock);
+	return 0;
+}
+
+/* A new command: faults first. Lock held. */
+static void begin_command(struct device *device)
+{
+	uint64_t now;
+
+	device->rung = false;
+	sd_event_source_set_enabled(device->delay, SD_EVENT_OFF);
+	device->effect = fault_plan_strike(&device->faults, device->command);
+	if (device->effect.drop)
+		return;
+	if (device->effect.delay_ms) {
+		sd_event_now(device->event, CLOCK_MONOTONIC, &now);
+		sd_event_source_set_time(
+			device->delay, now + (uint64_t)device->effect.delay_ms * 1000);
+		sd_event_source_set_enabled(device->delay, SD_EVENT_ONESHOT);
+		return;
+	}
+	answer(device);
+}
+
+/* Lock held. */
+static void free_all_slots(struct device *device)
+{
+	for (size_t i = slots_count(device->slots); i-- > 0;) {
+		struct slot *slot = slots_at(device->slots, i);
+
+		slot->state = NE_SLOT_STOPPED;
+		command_end_vm(device, slot);
+		slots_release(device->slots, slot);
+	}
+}
+
+/* Lock held. Returns whether an event is due. */
+static bool crash_slots(struct device *device)
+{
+	bool event = false;
+
+	for (size_t i = 0; i < device->to_crash_count; i++) {
+		struct slot *slot = slots_find(device->slots, device->to_crash[i]);
+
+		if (!slot || slot->state != NE_SLOT_RUNNING)
+			continue;
+		if (slot->vm && device->vm->crash(slot->vm))
+			continue; /* its end comes as an event of its own */
+		command_slot_died(device, slot, "it was made to crash by sim/crash");
+		event = true;
+	}
+	device->to_crash_count = 0;
+	return event;
+}
+
+static int on_doorbell(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct device *device = userdata;
+	uint64_t count;
+	bool event;
+
+	(void)source;
+	(void)revents;
+	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return -errno;
+	pthread_mutex_lock(&device->lock);
+	if (device->closing)
+		sd_event_exit(device->event, 0);
+	if (device->disable) {
+		sd_event_source_set_enabled(device->delay, SD_EVENT_OFF);
+		device->rung = false;
+		free_all_slots(device);
+		device->disable = false;
+		device->enabled = 0;
+	}
+	if (device->rung)
+		begin_command(device);
+	event = crash_slots(device);
+	if (device->spurious) {
+		device->events = (uint16_t)(device->events + device->spurious);
+		device->spurious = 0;
+		event = true;
+	}
+	pthread_mutex_unlock(&device->lock);
+	if (event)
+		device->raise(device->context, NE_PCI_VECTOR_EVENT);
+	return 0;
+}
+
+static void *device_main(void *argument)
+{
+	struct device *device = argument;
+
+	sd_event_loop(device->event);
+	pthread_mutex_lock(&device->lock);
+	free_all_slots(device);
+	pthread_mutex_unlock(&device->lock);
+	return NULL;
+}
+
+/* ---- life ---- */
+
+/* The loop and its sources; used by this thread only until the device's thread is started. */
+static int make_loop(struct device *device)
+{
+	int result;
+
+	device->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (device->doorbell < 0)
+		return -errno;
+	result = sd_event_new(&device->event);
+	if (result >= 0)
+		result = sd_event_add_io(
+			device->event, NULL, device->doorbell, EPOLLIN, on_doorbell, device);
+	/* To the millisecond: the default accuracy is a quarter of a second. */
+	if (result >= 0)
+		result = sd_event_add_time(
+			device->event, &device->delay, CLOCK_MONOTONIC, 0, 1000, on_delay, device);
+	if (result >= 0)
+		result = sd_event_source_set_enabled(device->delay, SD_EVENT_OFF);
+	return result;
+}
+
+static void free_loop(struct device *device)
+{
+	sd_event_source_unref(device->delay);
+	sd_event_unref(device->event);
+	if (device->doorbell >= 0)
+		close(device->doorbell);
+}
+
+int device_new(const struct vm_ops *vm, device_raise raise, void *context, struct device **result,
+	struct nefs_error *err)
+{
+	NEFS_AUTO_FREE struct device *device = calloc(1, sizeof(*device));
+	sigset_t all, before;
+	int failed;
+
+	if (!device)
+		return nefs_error_set(err, ENOMEM, "out of memory for the simulated device");
+	device->vm = vm;
+	device->raise = raise;
+	device->context = context;
+	device->doorbell = -1;
+	pthread_mutex_init(&device->lock, NULL);
+	device->slots = slots_new();
+	failed = device->slots ? -make_loop(device) : ENOMEM;
+	if (failed <= 0) {
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &before);
+		failed = pthread_create(&device->thread, NULL, device_main, device);
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+	}
+	if (failed > 0) {
+		free_loop(device);
+		slots_free(device->slots);
+		return nefs_error_set(
+			err, failed, "cannot start the simulated device: %s", strerror(failed));
+	}
+	*result = nefs_take_ptr(device);
+	return 0;
+}
+
+void device_free(struct device *device)
+{
+	if (!device)
+		return;
+	pthread_mutex_lock(&device->lock);
+	device->closing = true;
+	pthread_mutex_unlock(&device->lock);
+	ring(device);
+	pthread_join(device->thread, NULL);
+	free_loop(device);
+	dma_map_clear(&device->dma);
+	slots_free(device->slots);
+	free(device->to_crash);
+	pthread_mutex_destroy(&device->lock);
+	free(device);
+}
+
+/* ---- beside the registers ---- */
+
+int device_crash(struct device *device, uint64_t slot_uid, struct nefs_error *err)
+{
+	struct slot *slot;
+	uint64_t *bigger = NULL;
+
+	pthread_mutex_lock(&device->lock);
+	slot = slots_find(device->slots, slot_uid);
+	if (slot && slot->state == NE_SLOT_RUNNING) {
+		bigger =
+			reallocarray(device->to_crash, device->to_crash_count + 1, sizeof(*bigger));
+		if (bigger) {
+			device->to_crash = bigger;
+			bigger[device->to_crash_count++] = slot_uid;
+		}
+	}
+	pthread_mutex_unlock(&device->lock);
+	if (!bigger)
+		return nefs_error_set(err, ESRCH,
+			"no enclave runs in slot 0x%" PRIx64 ", so none can crash", slot_uid);
+	ring(device);
+	return 0;
+}
+
+int device_set_faults(struct device *device, const char *text, size_t size, struct nefs_error *err)
+{
+	struct fault_plan plan;
+	unsigned int spurious;
+	int failed = fault_plan_parse(text, size, &plan, &spurious, err);
+
+	if (failed)
+		return failed;
+	pthread_mutex_lock(&device->lock);
+	device->faults = plan;
+	device->spurious += spurious;
+	pthread_mutex_unlock(&device->lock);
+	if (spurious)
+		ring(device);
+	return 0;
+}
+
+char *device_slots(struct device *device)
+{
+	char *text;
+
+	pthread_mutex_lock(&device->lock);
+	text = slots_text(device->slots);
+	pthread_mutex_unlock(&device->lock);
+	return text;
+}
+
+int device_dma_map(struct device *device, uint64_t iova, uint64_t size, int fd, uint64_t offset)
+{
+	int result;
+
+	pthread_mutex_lock(&device->lock);
+	result = dma_map_add(&device->dma, iova, size, fd, offset);
+	pthread_mutex_unlock(&device->lock);
+	return result;
+}
+
+int device_dma_unmap(struct device *device, uint64_t iova, uint64_t size)
+{
+	int result;
+
+	pthread_mutex_lock(&device->lock);
+	result = dma_map_remove(&device->dma, iova, size);
+	pthread_mutex_unlock(&device->lock);
+	return result;
+}
+
+int device_console(struct device *device, uint64_t slot_uid)
+{
+	struct slot *slot;
+	int fd = -ENOTCONN;
+
+	pthread_mutex_lock(&device->lock);
+	slot = slots_find(device->slots, slot_uid);
+	if (slot && slot->vm)
+		fd = device->vm->console(slot->vm);
+	pthread_mutex_unlock(&device->lock);
+	return fd;
+}
+
+bool device_explain(struct device *device, uint64_t slot_uid, char *text, size_t size)
+{
+	struct slot *slot;
+	bool known;
+
+	pthread_mutex_lock(&device->lock);
+	slot = slots_find(device->slots, slot_uid);
+	known = slot && slot->explain[0];
+	snprintf(text, size, "%s", known ? slot->explain : "");
+	pthread_mutex_unlock(&device->lock);
+	return known;
+}

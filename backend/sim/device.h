@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The Nitro Enclaves PCI device (include/nefs/ne_pci.h), as its driver sees it: registers, two
+ * interrupt vectors, memory reached by DMA. It knows nothing of ioctls, files or FUSE; the
+ * simulated driver and the vfio-user server both drive this one.
+ *
+ * A thread of its own executes the commands, one at a time. All functions may be called from any
+ * thread and return soon. Whatever a driver writes is answered by an error rc at worst.
+ */
+#ifndef NEFS_SIM_DEVICE_H
+#define NEFS_SIM_DEVICE_H
+
+#include "vm.h"
+#include <nefs/error.h>
+#include <nefs/ne_pci.h>
+
+struct device;
+
+/* Raises an interrupt vector (NE_PCI_VECTOR_*); called from the device's thread, without locks. */
+typedef void (*device_raise)(void *context, unsigned int vector);
+
+/* Makes a device and starts its thread. ENOMEM, EMFILE. */
+int device_new(const struct vm_ops *vm, device_raise raise, void *context, struct device **device,
+	struct nefs_error *err);
+
+/* Kills its VMs and ends it. NULL is allowed. */
+void device_free(struct device *device);
+
+/*
+ * Register access, size bytes at an offset in BAR 3. Bytes outside the registers read as 0 and
+ * swallow writes.
+ */
+void device_read(struct device *device, uint64_t offset, void *data, size_t size);
+void device_write(struct device *device, uint64_t offset, const void *data, size_t size);
+
+/*
+ * Makes [iova, iova + size) reach size bytes of fd (duplicated) at offset, and not any more;
+ * errno as in dma.h.
+ */
+int device_dma_map(struct device *device, uint64_t iova, uint64_t size, int fd, uint64_t offset);
+int device_dma_unmap(struct device *device, uint64_t iova, uint64_t size);
+
+/* ---- For people and tests, beside the registers ---- */
+
+/* The slot's enclave dies as if by itself. ESRCH if none runs there. */
+int device_crash(struct device *device, uint64_t slot_uid, struct nefs_error *err);
+
+/* Replaces the fault plan (faults.h). */
+int device_set_faults(struct device *device, const char *text, size_t size, struct nefs_error *err);
+
+/* "uid state vcpus memory cid" a line, malloc'ed; NULL if out of memory. */
+char *device_slots(struct device *device);
+
+/* An fd that reads the slot's console (vm.h), or a negative errno. */
+int device_console(struct device *device, uint64_t slot_uid);
+
+/* What is known of the slot's last failure or end; false: nothing. */
+bool device_explain(struct device *device, uint64_t slot_uid, char *text, size_t size);
+
+#endif

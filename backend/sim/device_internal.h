@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The device's inside, shared by its registers (device.c), commands (commands.c). */
+#ifndef NEFS_SIM_DEVICE_INTERNAL_H
+#define NEFS_SIM_DEVICE_INTERNAL_H
+
+#include "device.h"
+#include "dma.h"
+#include "faults.h"
+#include "slots.h"
+#include <pthread.h>
+#include <systemd/sd-event.h>
+
+struct device {
+	const struct vm_ops *vm;
+	device_raise raise;
+	void *context;
+	pthread_t thread;
+	sd_event *event;	/* the thread's */
+	sd_event_source *delay; /* the thread's: ends a delayed command */
+	int doorbell;		/* eventfd: something below has changed */
+
+	pthread_mutex_t lock; /* everything below */
+	uint8_t enabled;
+	uint16_t version;
+	uint16_t replies, events; /* NE_REG_EVTCNT */
+	uint8_t send[NE_DATA_SIZE];
+	uint8_t receive[NE_DATA_SIZE];
+
+	bool rung; /* a command has been written and not begun */
+	uint32_t command;
+	uint8_t payload[NE_DATA_SIZE];
+	bool disable;	       /* NE_ENABLE was written 0 */
+	unsigned int spurious; /* events without a cause that are wanted */
+	uint64_t *to_crash;    /* slot uids */
+	size_t to_crash_count;
+	bool closing;
+
+	struct fault_plan faults;
+	struct fault_effect effect; /* of the command that is under way */
+	struct slots *slots;
+	struct dma_map dma;
+};
+
+/*
+ * Executes a command, device thread, lock held (given up while a VM starts or ends). Fills *reply.
+ */
+void command_execute(
+	struct device *device, uint32_t command, const uint8_t *payload, struct ne_reply *reply);
+
+/* Ends a slot's VM, if it has one. Device thread, lock held (given up meanwhile). */
+void command_end_vm(struct device *device, struct slot *slot);
+
+/* The slot's enclave has ended by itself: marks it and counts the event. Lock held. */
+void command_slot_died(struct device *device, struct slot *slot, const char *how);
+
+#endif

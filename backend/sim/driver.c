@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The simulated driver: fds, the life of an enclave fd, and the ne_dev around it all. */
+#include "driver.h"
+#include "user_copy.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <search.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define REPLY_TIMEOUT_MS 120000
+
+static int compare_fds(const void *a, const void *b)
+{
+	int left = ((const struct enclave_fd *)a)->fd, right = ((const struct enclave_fd *)b)->fd;
+
+	return (left > right) - (left < right);
+}
+
+/* The enclave of an fd with a reference, or NULL: then it is a device fd. */
+static struct enclave_fd *get_enclave(struct sim *sim, int fd)
+{
+	struct enclave_fd key = { .fd = fd }, **found;
+
+	pthread_mutex_lock(&sim->lock);
+	found = tfind(&key, &sim->by_fd, compare_fds);
+	if (found)
+		(*found)->refs++;
+	pthread_mutex_unlock(&sim->lock);
+	return found ? *found : NULL;
+}
+
+static void hang_up(struct enclave_fd *enclave)
+{
+	if (enclave->hangup >= 0)
+		close(enclave->hangup);
+	enclave->hangup = -1;
+}
+
+/* The last reference is gone: everything goes back, as at the last close on Linux. */
+static void free_enclave(struct sim *sim, struct enclave_fd *enclave)
+{
+	struct ne_reply reply;
+
+	if (enclave->state == ENCLAVE_RUNNING)
+		request_slot(sim, NE_CMD_ENCLAVE_STOP, enclave->slot_uid, &reply);
+	request_slot(sim, NE_CMD_SLOT_FREE, enclave->slot_uid, &reply);
+	cpu_claims_release(sim->cpus, &enclave->cpus);
+	for (size_t i = 0; i < enclave->region_count; i++) {
+		memory_unpin(sim->memory, enclave->regions[i].runs, enclave->regions[i].run_count);
+		free(enclave->regions[i].runs);
+	}
+	free(enclave->regions);
+	hang_up(enclave);
+	close(enclave->fd);
+	pthread_mutex_destroy(&enclave->lock);
+	free(enclave);
+}
+
+static void put_enclave(struct sim *sim, struct enclave_fd *enclave)
+{
+	bool last;
+
+	pthread_mutex_lock(&sim->lock);
+	last = --enclave->refs == 0;
+	if (last)
+		LIST_REMOVE(enclave, siblings);
+	pthread_mutex_unlock(&sim->lock);
+	if (last)
+		free_enclave(sim, enclave);
+}
+
+/* Makes the fd known; false if out of memory. */
+static bool publish(struct sim *sim, struct enclave_fd *enclave)
+{
+	bool done;
+
+	pthread_mutex_lock(&sim->lock);
+	done = tsearch(enclave, &sim->by_fd, compare_fds) != NULL;
+	if (done)
+		LIST_INSERT_HEAD(&sim->enclaves, enclave, siblings);
+	pthread_mutex_unlock(&sim->lock);
+	return done;
+}
+
+static int create_vm(struct sim *sim, uint64_t argument)
+{
+	const uint8_t unused = 0;
+	struct enclave_fd *enclave;
+	struct ne_reply reply;
+	int ends[2], result, fd;
+
+	if (!cpu_pool_has_free(sim->cpus))
+		return -NE_ERR_NO_CPUS_AVAIL_IN_POOL;
+	enclave = calloc(1, sizeof(*enclave));
+	if (!enclave)
+		return -ENOMEM;
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK)) {
+		result = -errno;
+		goto free_object;
+	}
+	enclave->fd = ends[0];
+	enclave->hangup = ends[1];
+	enclave->refs = 1;
+	enclave->owner = getpid();
+	pthread_mutex_init(&enclave->lock, NULL);
+	result = request_send(sim, NE_CMD_SLOT_ALLOC, &unused, sizeof(unused), &reply);
+	if (result)
+		goto close_pipe;
+	enclave->slot_uid = reply.slot_uid;
+	enclave->regions_max = reply.mem_regions;
+	if (user_copy_out(argument, &reply.slot_uid, sizeof(reply.slot_uid)))
+		result = -EFAULT;
+	else if (!publish(sim, enclave))
+		result = -ENOMEM;
+	fd = enclave->fd;
+	if (!result)
+		return fd;
+	free_enclave(sim, enclave);
+	return result;
+close_pipe:
+	pthread_mutex_destroy(&enclave->lock);
+	close(ends[0]);
+	close(ends[1]);
+free_object:
+	free(enclave);
+	return result;
+}
+
+/* ---- events ---- */
+
+/* Has this one changed by itself? As on Linux, each running enclave is asked. */
+static void check_enclave(struct sim *sim, struct enclave_fd *enclave)
+{
+	struct ne_reply reply;
+
+	pthread_mutex_lock(&enclave->lock);
+	if (enclave->state == ENCLAVE_RUNNING &&
+		request_slot(sim, NE_CMD_SLOT_INFO, enclave->slot_uid, &reply) == 0 &&
+		reply.state != NE_SLOT_RUNNING) {
+		enclave->state = ENCLAVE_STOPPED;
+		hang_up(enclave);
+	}
+	pthread_mutex_unlock(&enclave->lock);
+}
+
+static void check_all(struct sim *sim)
+{
+	struct enclave_fd *enclave, *next;
+
+	pthread_mutex_lock(&sim->lock);
+	enclave = LIST_FIRST(&sim->enclaves);
+	if (enclave)
+		enclave->refs++;
+	while (enclave) {
+		pthread_mutex_unlock(&sim->lock);
+		check_enclave(sim, enclave);
+		pthread_mutex_lock(&sim->lock);
+		/* Still on the list, whatever was closed meanwhile, thanks to the reference. */
+		next = LIST_NEXT(enclave, siblings);
+		if (next)
+			next->refs++;
+		pthread_mutex_unlock(&sim->lock);
+		put_enclave(sim, enclave);
+		pthread_mutex_lock(&sim->lock);
+		enclave = next;
+	}
+	pthread_mutex_unlock(&sim->lock);
+}
+
+static void *event_main(void *argument)
+{
+	struct sim *sim = argument;
+
+	pthread_mutex_lock(&sim->irq);
+	while (!sim->closing) {
+		if (!sim->event_raised) {
+			pthread_cond_wait(&sim->event, &sim->irq);
+			continue;
+		}
+		sim->event_raised = false;
+		pthread_mutex_unlock(&sim->irq);
+		check_all(sim);
+		pthread_mutex_lock(&sim->irq);
+	}
+	pthread_mutex_unlock(&sim->irq);
+	return NULL;
+}
+
+/* ---- ne_dev ---- */
+
+static struct sim *sim_of(struct ne_dev *dev)
+{
+	return (struct sim *)dev;
+}
+
+static int sim_open(struct ne_dev *dev, struct nefs_error *err)
+{
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	(void)dev;
+	if (fd < 0)
+		return nefs_error_set(
+			err, errno, "cannot open the simulated device: %s", strerror(errno));
+	return fd;
+}
+
+static int sim_ioctl(struct ne_dev *dev, int fd, unsigned long request, void *argument)
+{
+	struct sim *sim = sim_of(dev);
+	struct enclave_fd *enclave = get_enclave(sim, fd);
+	int result;
+
+	if (!enclave)
+		return request == NE_CREATE_VM ? create_vm(sim, (uintptr_t)argument) : -ENOTTY;
+	result = enclave_ioctl(sim, enclave, request, (uintptr_t)argument);
+	put_enclave(sim, enclave);
+	return result;
+}
+
+static void sim_close(struct ne_dev *dev, int fd)
+{
+	struct sim *sim = sim_of(dev);
+	struct enclave_fd *enclave = get_enclave(sim, fd);
+
+	if (!enclave) {
+		close(fd);
+		return;
+	}
+	pthread_mutex_lock(&sim->lock);
+	tdelete(enclave, &sim->by_fd, compare_fds);
+	pthread_mutex_unlock(&sim->lock);
+	put_enclave(sim, enclave); /* get_enclave's */
+	put_enclave(sim, enclave); /* NE_CREATE_VM's */
+}
+
+static int sim_node(struct ne_dev *dev)
+{
+	(void)dev;
+	return -1;
+}
+
+static size_t sim_pages(struct ne_dev *dev, struct ne_dev_pages *pages, size_t max)
+{
+	uint64_t total, available;
+
+	if (!max)
+		return 0;
+	memory_count(sim_of(dev)->memory, &total, &available);
+	*pages = (struct ne_dev_pages){ MEMORY_PAGE_SIZE, total, available };
+	return 1;
+}
+
+static int sim_map(struct ne_dev *dev, uint64_t size, uint64_t page_size, void **address,
+	struct nefs_error *err)
+{
+	if (page_size != MEMORY_PAGE_SIZE || !size || size % MEMORY_PAGE_SIZE)
+		return nefs_error_set(err, ENOMEM,
+			"the simulated machine has pages of 2 MiB only, not of %" PRIu64 " bytes",
+			page_size);
+	return memory_map(sim_of(dev)->memory, size, address, err);
+}
+
+static void sim_unmap(struct ne_dev *dev, void *address, uint64_t size)
+{
+	(void)size;
+	memory_unmap(sim_of(dev)->memory, address);
+}
+
+static int sim_console(struct ne_dev *dev, int enclave_fd, uint64_t cid, struct nefs_error *err)
+{
+	struct sim *sim = sim_of(dev);
+	struct enclave_fd *enclave = get_enclave(sim, enclave_fd);
+	int fd = enclave ? device_console(sim->device, enclave->slot_uid) : -EBADF;
+
+	(void)cid;
+	if (enclave)
+		put_enclave(sim, enclave);
+	if (fd < 0)
+		nefs_error_set(err, -fd, "the simulated enclave has no console: %s", strerror(-fd));
+	return fd;
+}
+
+static bool sim_explain(struct ne_dev *dev, int enclave_fd, char *text, size_t size)
+{
+	struct sim *sim = sim_of(dev);
+	struct enclave_fd *enclave = get_enclave(sim, enclave_fd);
+	bool known = enclave && device_explain(sim->device, enclave->slot_uid, text, size);
+
+	if (enclave)
+		put_enclave(sim, enclave);
+	return known;
+}
+
+static void sim_destroy(struct ne_dev *dev)
+{
+	struct sim *sim = sim_of(dev);
+
+	pthread_mutex_lock(&sim->irq);
+	sim->closing = true;
+	pthread_cond_signal(&sim->event);
+	pthread_mutex_unlock(&sim->irq);
+	pthread_join(sim->event_thread, NULL);
+	device_free(sim->device);
+	cpu_pool_free(sim->cpus);
+	memory_free(sim->memory);
+	pthread_mutex_destroy(&sim->lock);
+	pthread_mutex_destroy(&sim->irq);
+	pthread_mutex_destroy(&sim->request);
+	pthread_cond_destroy(&sim->reply);
+	pthread_cond_destroy(&sim->event);
+	free(sim);
+}
+
+static const struct ne_dev_ops sim_ops = {
+	.name = "sim",
+	.heartbeat = false,
+	.open = sim_open,
+	.ioctl = sim_ioctl,
+	.close = sim_close,
+	.node = sim_node,
+	.pages = sim_pages,
+	.map = sim_map,
+	.unmap = sim_unmap,
+	.console = sim_console,
+	.explain = sim_explain,
+	.destroy = sim_destroy,
+};
+
+/* As Linux's driver does at probe. */
+static void probe(struct sim *sim)
+{
+	const uint16_t version = NE_VERSION_MAX;
+	const uint8_t enable = 1;
+
+	device_write(sim->device, NE_REG_VERSION, &version, sizeof(version));
+	device_write(sim->device, NE_REG_ENABLE, &enable, sizeof(enable));
+}
+
+static int check_options(const struct sim_options *options, struct nefs_error *err)
+{
+	if (options->cpus < 4 || options->cpus % 2 || options->cpus > CPU_COUNT_MAX)
+		return nefs_error_set(err, EINVAL,
+			"sim_cpus=%u: a simulated machine has an even number of CPU threads, 4 to %d",
+			options->cpus, CPU_COUNT_MAX);
+	if (!options->memory || options->memory % MEMORY_PAGE_SIZE ||
+		options->memory > MEMORY_SIZE_MAX)
+		return nefs_error_set(err, EINVAL,
+			"sim_memory=%" PRIu64 ": it is a multiple of 2 MiB, up to %llu GiB",
+			options->memory, MEMORY_SIZE_MAX >> 30);
+	return 0;
+}
+
+static void init_locks(struct sim *sim)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_mutex_init(&sim->request, NULL);
+	pthread_mutex_init(&sim->irq, NULL);
+	pthread_mutex_init(&sim->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&sim->reply, &monotonic);
+	pthread_cond_init(&sim->event, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+int sim_dev_new(const struct sim_options *options, struct ne_dev **dev, struct nefs_error *err)
+{
+	struct sim *sim;
+	sigset_t all, before;
+	int failed = check_options(options, err);
+
+	if (failed)
+		return failed;
+	sim = calloc(1, sizeof(*sim));
+	if (!sim)
+		return nefs_error_set(err, ENOMEM, "out of memory for the simulated machine");
+	sim->dev.ops = &sim_ops;
+	sim->reply_timeout_ms =
+		options->reply_timeout_ms ? options->reply_timeout_ms : REPLY_TIMEOUT_MS;
+	LIST_INIT(&sim->enclaves);
+	init_locks(sim);
+	failed = memory_new(options->memory, &sim->memory, err);
+	if (failed)
+		goto free_sim;
+	sim->cpus = cpu_pool_new(options->cpus);
+	failed = sim->cpus ? 0 : nefs_error_set(err, ENOMEM, "out of memory for the CPU pool");
+	if (failed)
+		goto free_memory;
+	failed = device_new(
+		options->vm_none ? &vm_none : &vm_qemu, request_interrupt, sim, &sim->device, err);
+	if (failed)
+		goto free_cpus;
+	failed = device_dma_map(
+		sim->device, MEMORY_BASE, memory_span(sim->memory), memory_fd(sim->memory), 0);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	if (!failed)
+		failed = -pthread_create(&sim->event_thread, NULL, event_main, sim);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (failed) {
+		nefs_error_set(
+			err, -failed, "cannot set up the simulated machine: %s", strerror(-failed));
+		goto free_device;
+	}
+	probe(sim);
+	*dev = &sim->dev;
+	return 0;
+free_device:
+	device_free(sim->device);
+free_cpus:
+	cpu_pool_free(sim->cpus);
+free_memory:
+	memory_free(sim->memory);
+free_sim:
+	free(sim);
+	return failed;
+}
+
+int sim_dev_crash(struct ne_dev *dev, uint64_t slot_uid, struct nefs_error *err)
+{
+	return device_crash(sim_of(dev)->device, slot_uid, err);
+}
+
+int sim_dev_set_faults(struct ne_dev *dev, const char *text, size_t size, struct nefs_error *err)
+{
+	return device_set_faults(sim_of(dev)->device, text, size, err);
+}
+
+char *sim_dev_slots(struct ne_dev *dev)
+{
+	return device_slots(sim_of(dev)->device);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The inside of the simulated driver: what Linux's nitro_enclaves module is to the real device
+ * (facts/driver.md §1). Its ioctls: ioctls.c; its talk with the device: requests.c; fds, life and
+ * the ne_dev around it: driver.c.
+ */
+#ifndef NEFS_SIM_DRIVER_H
+#define NEFS_SIM_DRIVER_H
+
+#include "cpu_pool.h"
+#include "device.h"
+#include "memory.h"
+#include "sim.h"
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/queue.h>
+
+#define NE_MIN_ENCLAVE_MEMORY (64ULL << 20)
+
+enum enclave_fd_state {
+	ENCLAVE_INIT,
+	ENCLAVE_RUNNING,
+	ENCLAVE_STOPPED,
+};
+
+/* A range of user addresses that was given to an enclave. */
+struct user_region {
+	uint64_t address;
+	uint64_t size;
+	struct memory_run *runs;
+	size_t run_count;
+};
+
+/* An enclave fd. */
+struct enclave_fd {
+	LIST_ENTRY(enclave_fd) siblings; /* in sim->enclaves */
+	int fd;				 /* what the user has: the read end of a pipe */
+	int hangup;			 /* its write end; closed: POLLHUP. -1: closed */
+	unsigned int refs;		 /* sim->lock */
+	pid_t owner;			 /* the process of NE_CREATE_VM */
+	uint64_t slot_uid;
+	uint64_t regions_max;
+
+	pthread_mutex_t lock; /* everything below */
+	enum enclave_fd_state state;
+	struct cpu_claims cpus;
+	size_t vcpu_count;
+	struct user_region *regions;
+	size_t region_count;
+	uint64_t memory;
+	size_t device_regions; /* physically contiguous pieces, of regions_max */
+};
+
+struct sim {
+	struct ne_dev dev; /* first */
+	struct memory *memory;
+	struct cpu_pool *cpus;
+	struct device *device;
+	unsigned int reply_timeout_ms;
+
+	pthread_mutex_t request; /* one request at a time */
+	pthread_mutex_t irq;	 /* reply_raised, event_raised, closing */
+	pthread_cond_t reply;
+	pthread_cond_t event;
+	bool reply_raised;
+	bool event_raised;
+	bool closing;
+	pthread_t event_thread;
+
+	pthread_mutex_t lock; /* fds, enclaves, refs */
+	void *by_fd;	      /* tsearch(3) tree of enclave_fd */
+	LIST_HEAD(, enclave_fd) enclaves;
+};
+
+/*
+ * Sends a command and waits for its reply: 0 or the rc, -ETIMEDOUT after reply_timeout_ms. Takes
+ * sim->request.
+ */
+int request_send(struct sim *sim, uint32_t command, const void *payload, size_t size,
+	struct ne_reply *reply);
+
+/* The same for a payload that is a slot uid alone. */
+int request_slot(struct sim *sim, uint32_t command, uint64_t slot_uid, struct ne_reply *reply);
+
+/* The vectors' handler, for device_new. */
+void request_interrupt(void *context, unsigned int vector);
+
+/* The ioctls of an enclave fd; argument is a user address that can't be trusted. */
+int enclave_ioctl(
+	struct sim *sim, struct enclave_fd *enclave, unsigned long request, uint64_t argument);
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "qemu_arguments.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Adds one; remembers a failure by a count that fits nothing. */
+__attribute__((format(printf, 2, 3))) static void add(
+	struct qemu_arguments *arguments, const char *format, ...)
+{
+	char *text = NULL;
+	va_list args;
+
+	if (arguments->count >= QEMU_ARGUMENTS_MAX)
+		return;
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	arguments->argv[arguments->count] = text;
+	arguments->count = text ? arguments->count + 1 : QEMU_ARGUMENTS_MAX + 1;
+}
+
+/*
+ * Can KVM be used? The device node alone says nothing: where the CPU has no virtualisation, guests
+ * hang on it (facts/lab.md).
+ */
+static bool have_kvm(void)
+{
+	char *line = NULL;
+	size_t room = 0;
+	bool found = false;
+	FILE *cpuinfo = fopen("/proc/cpuinfo", "re");
+
+	while (cpuinfo && !found && getline(&line, &room, cpuinfo) > 0)
+		found = strncmp(line, "flags", 5) == 0 &&
+			(strstr(line, " vmx") || strstr(line, " svm"));
+	free(line);
+	if (cpuinfo)
+		fclose(cpuinfo);
+	return found && access("/dev/kvm", R_OK | W_OK) == 0;
+}
+
+static void add_x86_64(struct qemu_arguments *arguments, int console_fd)
+{
+	bool kvm = false;
+
+	arguments->package = "qemu-system-x86";
+	add(arguments, "qemu-system-x86_64");
+	add(arguments, "-M");
+	/* The clock chip, or init's first date is 1970. */
+	add(arguments, "microvm,acpi=off,rtc=on");
+	add(arguments, "-accel");
+#ifdef __x86_64__
+	kvm = have_kvm();
+#endif
+	add(arguments, kvm ? "kvm" : "tcg");
+	add(arguments, "-cpu");
+	add(arguments, kvm ? "host" : "max");
+	add(arguments, "-serial");
+	add(arguments, console_fd < 0 ? "null" : "chardev:console");
+}
+
+static void add_aarch64(struct qemu_arguments *arguments, int console_fd)
+{
+	arguments->package = "qemu-system-arm";
+	add(arguments, "qemu-system-aarch64");
+	add(arguments, "-M");
+	add(arguments, "virt,gic-version=3");
+	add(arguments, "-accel");
+	add(arguments, "tcg");
+	/* An older model makes AWS's init die by SIGILL, a newer one leaves its kernel mute. */
+	add(arguments, "-cpu");
+	add(arguments, "neoverse-n1");
+	add(arguments, "-global");
+	add(arguments, "virtio-mmio.force-legacy=false");
+	add(arguments, "-serial");
+	add(arguments, "null");
+	/* No 8250 on this board: the kernel's console is a virtio one. */
+	if (console_fd >= 0) {
+		add(arguments, "-device");
+		add(arguments, "virtio-serial-device");
+		add(arguments, "-device");
+		add(arguments, "virtconsole,chardev=console");
+	}
+}
+
+int qemu_arguments_make(struct qemu_arguments *arguments, const struct vm_config *config,
+	const struct vm_image *image, int console_fd)
+{
+	bool arm = image->arch == EIF_AARCH64;
+
+	memset(arguments, 0, sizeof(*arguments));
+	if (arm)
+		add_aarch64(arguments, console_fd);
+	else
+		add_x86_64(arguments, console_fd);
+	add(arguments, "-nodefaults");
+	add(arguments, "-no-user-config");
+	add(arguments, "-display");
+	add(arguments, "none");
+	add(arguments, "-monitor");
+	add(arguments, "none");
+	/* A panic reboots (panic=30 in AWS's command lines): that is the enclave's end. */
+	add(arguments, "-no-reboot");
+	add(arguments, "-m");
+	add(arguments, "%" PRIu64 "M", config->memory->size >> 20);
+	add(arguments, "-smp");
+	add(arguments, "%u", config->vcpus);
+	if (console_fd >= 0) {
+		add(arguments, "-chardev");
+		add(arguments, "socket,id=console,fd=%d", console_fd);
+	}
+	add(arguments, "-kernel");
+	add(arguments, "/proc/self/fd/%d", image->kernel);
+	add(arguments, "-initrd");
+	add(arguments, "/proc/self/fd/%d", image->initrd);
+	add(arguments, "-append");
+	add(arguments, "%s%s", image->cmdline ? image->cmdline : "",
+		arm && console_fd >= 0 ? " console=hvc0" : "");
+	if (arguments->count <= QEMU_ARGUMENTS_MAX)
+		return 0;
+	qemu_arguments_release(arguments);
+	return -ENOMEM;
+}
+
+void qemu_arguments_release(struct qemu_arguments *arguments)
+{
+	for (size_t i = 0; i < QEMU_ARGUMENTS_MAX; i++) {
+		free(arguments->argv[i]);
+		arguments->argv[i] = NULL;
+	}
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The device's slots: what each enclave has been given, and who has what.
+ *
+ * No rule about states is here (commands.c has them), only the bookkeeping that makes a region, a
+ * vCPU or a CID belong to one slot at most. Used under the device's lock; everything is O(log n)
+ * in the number of slots, but for the memmove that keeps the table sorted.
+ *
+ * Inventions, as no public source tells: slot uids count from 1 and are never used twice; CIDs are
+ * chosen from 16 up; a slot keeps its CID until it is freed (docs/device.md).
+ */
+#ifndef NEFS_SIM_SLOTS_H
+#define NEFS_SIM_SLOTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#define SLOT_COUNT_MAX 32768
+
+/* Most memory regions of a slot: the reply to SLOT_ALLOC says so. */
+#define SLOT_REGIONS_MAX 512
+
+/* Memory comes in pieces of this size. */
+#define SLOT_MEMORY_UNIT (2ULL << 20)
+
+/* vCPU ids are below this. */
+#define SLOT_VCPU_ID_MAX 65536
+
+/* First CID that the device chooses by itself. */
+#define SLOT_CID_FIRST 16
+
+/* Longest clause about a failure or an end. */
+#define SLOT_EXPLAIN_SIZE 256
+
+struct device;
+struct vm;
+
+/* A region of memory that a slot owns; a link of the slot's list, in the order of adding. */
+struct slot_region {
+	uint64_t paddr;
+	uint64_t size;
+	struct slot_region *next;
+};
+
+struct slot {
+	uint64_t uid;
+	uint16_t state;	   /* NE_SLOT_* */
+	uint64_t flags;	   /* of ENCLAVE_START */
+	uint64_t cid;	   /* 0: none yet */
+	uint64_t mem_size; /* bytes of all regions */
+	uint64_t nr_vcpus;
+	uint64_t region_count;
+	struct slot_region *regions;
+	struct slot_region **regions_tail;
+	uint32_t *vcpu_ids; /* those that SLOT_ADD_VCPU named */
+	size_t vcpu_id_count;
+	size_t vcpu_id_room;
+	struct vm *vm; /* from a successful start to SLOT_FREE, even if it has ended */
+	struct device *device;
+	sd_event_source *watch;		 /* of the VM's end */
+	char explain[SLOT_EXPLAIN_SIZE]; /* its last failure or end, in words; "" without */
+};
+
+struct slots;
+
+/* NULL: out of memory. */
+struct slots *slots_new(void);
+
+/* Frees all slots (their vm must be NULL) and the table. NULL is allowed. */
+void slots_free(struct slots *slots);
+
+size_t slots_count(const struct slots *slots);
+
+/* The slot at a position of the table, by ascending uid; index < slots_count. */
+struct slot *slots_at(const struct slots *slots, size_t index);
+
+/* NULL if there is no such slot. slots_next: the one with the lowest uid above this. */
+struct slot *slots_find(const struct slots *slots, uint64_t uid);
+struct slot *slots_next(const struct slots *slots, uint64_t uid);
+struct slot *slots_find_cid(const struct slots *slots, uint64_t cid);
+
+/* A new slot without anything. -ENOSPC (SLOT_COUNT_MAX), -ENOMEM. */
+int slots_alloc(struct slots *slots, struct slot **slot);
+
+/* Takes everything back and frees the slot, whose vm must be NULL. */
+void slots_release(struct slots *slots, struct slot *slot);
+
+/*
+ * Adds [paddr, paddr + size), which is not empty and does not wrap. -EEXIST if some slot has a
+ * part of it, -ENOSPC (SLOT_REGIONS_MAX), -ENOMEM.
+ */
+int slots_add_region(struct slots *slots, struct slot *slot, uint64_t paddr, uint64_t size);
+
+/* Adds a vCPU by its id. -EINVAL (SLOT_VCPU_ID_MAX), -EEXIST if some slot has it, -ENOMEM. */
+int slots_add_vcpu(struct slots *slots, struct slot *slot, uint32_t id);
+
+/*
+ * Gives the slot a CID: this one, or, if it is 0, one that is free. -EBUSY if another slot has it,
+ * -ENOMEM.
+ */
+int slots_set_cid(struct slots *slots, struct slot *slot, uint64_t cid);
+
+/* Takes the CID back. */
+void slots_clear_cid(struct slots *slots, struct slot *slot);
+
+/* "uid state vcpus memory cid\n" of each slot, malloc'ed; NULL: out of memory. */
+char *slots_text(const struct slots *slots);
+
+#endif

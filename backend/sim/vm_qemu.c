@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * An enclave as a QEMU process (facts/eif.md §9): what an EIF holds is handed to QEMU as kernel,
+ * initrd and command line, because Debian's QEMU has no machine that takes an EIF itself.
+ */
+#include "qemu_arguments.h"
+#include "vm.h"
+#include "vm_image.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <nefs/cleanup.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct vm {
+	pid_t pid;
+	int pidfd;
+	int console;  /* our end of its serial line, -1 without debug mode */
+	int errors;   /* what it writes to stderr */
+	bool crashed; /* by vm_qemu.crash */
+	bool reaped;
+	int status; /* of waitpid */
+};
+
+static int qemu_pidfd(const struct vm *vm)
+{
+	return vm->pidfd;
+}
+
+static void reap(struct vm *vm)
+{
+	if (!vm->reaped && waitpid(vm->pid, &vm->status, 0) == vm->pid)
+		vm->reaped = true;
+}
+
+/* The last line that QEMU complained with. */
+static void last_line(int fd, char *line, size_t size)
+{
+	char text[4096];
+	ssize_t got = recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT);
+	char *start;
+
+	if (got < 0)
+		got = 0;
+	while (got > 0 && (text[got - 1] == '\n' || text[got - 1] == '\r'))
+		got--;
+	text[got] = '\0';
+	start = strrchr(text, '\n');
+	snprintf(line, size, "%.*s", (int)size - 1, start ? start + 1 : text);
+}
+
+static void qemu_describe_end(struct vm *vm, char *text, size_t size)
+{
+	char complaint[160];
+
+	reap(vm);
+	last_line(vm->errors, complaint, sizeof(complaint));
+	if (vm->crashed)
+		snprintf(text, size, "it was made to crash by sim/crash");
+	else if (WIFSIGNALED(vm->status))
+		snprintf(text, size, "its QEMU was killed by signal %d", WTERMSIG(vm->status));
+	else if (WEXITSTATUS(vm->status))
+		snprintf(text, size, "its QEMU exited with status %d: %s", WEXITSTATUS(vm->status),
+			complaint[0] ? complaint : "no reason given");
+	else
+		snprintf(text, size, "its system shut down or rebooted");
+}
+
+static int qemu_console(const struct vm *vm)
+{
+	int fd = vm->console < 0 ? -ENOTCONN : fcntl(vm->console, F_DUPFD_CLOEXEC, 3);
+
+	return fd < 0 && vm->console >= 0 ? -errno : fd;
+}
+
+static void qemu_destroy(struct vm *vm)
+{
+	if (!vm->reaped)
+		kill(vm->pid, SIGKILL);
+	reap(vm);
+	close(vm->pidfd);
+	if (vm->console >= 0)
+		close(vm->console);
+	close(vm->errors);
+	free(vm);
+}
+
+static bool qemu_crash(struct vm *vm)
+{
+	if (vm->reaped)
+		return false;
+	vm->crashed = true;
+	kill(vm->pid, SIGKILL);
+	return true;
+}
+
+/*
+ * In the child: only async-signal-safe calls, as other threads of the parent may hold any lock.
+ * QEMU's fds are 0, 1, 2 and those in keep, which get numbers from 3 on.
+ */
+static void become_qemu(const struct qemu_arguments *arguments, int errors, const int *keep,
+	size_t keep_count, int report)
+{
+	int null = open("/dev/null", O_RDWR), failure;
+	sigset_t none;
+
+	/* It must not outlive the daemon, however that ends. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setsid();
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	dup2(errors, STDERR_FILENO);
+	for (size_t i = 0; i < keep_count; i++)
+		if (fcntl(keep[i], F_SETFD, 0))
+			break;
+	execvp(arguments->argv[0], arguments->argv);
+	failure = errno;
+	if (write(report, &failure, sizeof(failure)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/* Starts QEMU. Returns 0, or what execvp failed with. */
+static int spawn(struct vm *vm, const struct qemu_arguments *arguments, int errors, const int *keep,
+	size_t keep_count)
+{
+	int report[2], failure = 0;
+
+	if (pipe2(report, O_CLOEXEC))
+		return -errno;
+	vm->pid = fork();
+	if (vm->pid == 0)
+		become_qemu(arguments, errors, keep, keep_count, report[1]);
+	if (vm->pid < 0)
+		failure = errno;
+	close(report[1]);
+	if (!failure && read(report[0], &failure, sizeof(failure)) > 0)
+		waitpid(vm->pid, NULL, 0);
+	close(report[0]);
+	return -failure;
+}
+
+/* All the fds of a start; what is left at its end is closed. */
+struct start {
+	struct vm_image image;
+	int console[2];
+	int errors[2];
+};
+
+static void end_start(struct start *start)
+{
+	int *fds[] = { &start->console[0], &start->console[1], &start->errors[0],
+		&start->errors[1] };
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		nefs_cleanup_close(fds[i]);
+	vm_image_release(&start->image);
+}
+
+static int open_lines(struct start *start, bool debug, struct nefs_error *err)
+{
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, start->errors) ||
+		(debug && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+				  start->console)))
+		return nefs_error_set(
+			err, errno, "cannot make the enclave's console: %s", strerror(errno));
+	return 0;
+}
+
+static int qemu_start(const struct vm_config *config, struct vm **result, struct nefs_error *err)
+{
+	__attribute__((cleanup(end_start))) struct start start = { .console = { -1, -1 },
+		.errors = { -1, -1 } };
+	struct qemu_arguments arguments;
+	struct vm *vm;
+	int failed;
+
+	start.image.kernel = start.image.initrd = -1;
+	failed = vm_image_load(config, &start.image, err);
+	if (!failed)
+		failed = open_lines(&start, config->debug, err);
+	if (failed)
+		return failed;
+	failed = qemu_arguments_make(&arguments, config, &start.image, start.console[1]);
+	if (failed)
+		return nefs_error_set(err, -failed, "out of memory for QEMU's arguments");
+	vm = calloc(1, sizeof(*vm));
+	if (vm) {
+		const int keep[] = { start.image.kernel, start.image.initrd, start.console[1] };
+
+		failed = spawn(vm, &arguments, start.errors[1], keep, config->debug ? 3 : 2);
+	} else {
+		failed = -ENOMEM;
+	}
+	if (failed)
+		nefs_error_set(err, -failed, "cannot run %s: %s; apt-get install %s",
+			arguments.argv[0], strerror(-failed), arguments.package);
+	qemu_arguments_release(&arguments);
+	if (!failed) {
+		vm->pidfd = (int)syscall(SYS_pidfd_open, vm->pid, 0);
+		if (vm->pidfd < 0) {
+			failed = nefs_error_set(
+				err, errno, "cannot watch QEMU: %s", strerror(errno));
+			kill(vm->pid, SIGKILL);
+			waitpid(vm->pid, NULL, 0);
+		}
+	}
+	if (failed) {
+		free(vm);
+		return failed;
+	}
+	fcntl(vm->pidfd, F_SETFD, FD_CLOEXEC);
+	vm->console = nefs_take_fd(&start.console[0]);
+	vm->errors = nefs_take_fd(&start.errors[0]);
+	*result = vm;
+	return 0;
+}
+
+const struct vm_ops vm_qemu = {
+	.name = "qemu",
+	.start = qemu_start,
+	.pidfd = qemu_pidfd,
+	.describe_end = qemu_describe_end,
+	.console = qemu_console,
+	.destroy = qemu_destroy,
+	.crash = qemu_crash,
+};
