@@ -78,6 +78,7 @@ static void enclave_destroy(struct directory *directory)
 {
 	struct enclave *enclave = enclave_of(directory);
 
+	LIST_REMOVE(enclave, alive);
 	settings_release(&enclave->settings);
 	spool_file_unref(enclave->image);
 	free(enclave->measurements);
@@ -188,6 +189,7 @@ int enclave_create(struct fs *fs, const char *name, mode_t mode, uid_t uid, gid_
 	strcpy(enclave->name, name);
 	LIST_INIT(&enclave->waiting);
 	LIST_INIT(&enclave->staged);
+	LIST_INIT(&enclave->known);
 	enclave->image_generation = 1;
 	enclave->id = ++fs->next_enclave;
 	if (!directory_init(&enclave->directory, fs, enclave_files, mode & 07777, uid, gid,
@@ -197,6 +199,7 @@ int enclave_create(struct fs *fs, const char *name, mode_t mode, uid_t uid, gid_
 		free(enclave);
 		goto no_memory;
 	}
+	LIST_INSERT_HEAD(&fs->alive, enclave, alive);
 	enclave_journal(enclave, "created", NULL, NULL);
 	*result = enclave;
 	return 0;

@@ -36,6 +36,7 @@ enum enclave_state {
 
 struct enclave {
 	struct directory directory; /* first */
+	LIST_ENTRY(enclave) alive;  /* in fs->alive, also when it was removed */
 	char name[ENCLAVE_NAME_MAX + 1];
 	uint64_t id; /* in the journal */
 
@@ -64,7 +65,8 @@ struct enclave {
 	sd_event_source *patience;  /* ends their wait */
 	uint64_t patience_until;    /* CLOCK_MONOTONIC usec; 0: no operation */
 
-	struct staged_list staged;
+	struct staged_list staged; /* those with a name */
+	struct staged_list known;  /* all, until they are freed */
 	unsigned int staged_count;
 };
 
@@ -109,6 +111,9 @@ struct parked *enclave_park(struct enclave *enclave, fuse_req_t req, enum parked
 
 /* Stops everything: the daemon is ending. */
 void enclave_stop_all(struct fs *fs);
+
+/* Answers those who wait for this kind of outcome with it. */
+void enclave_answer(struct enclave *enclave, enum parked_kind kind, int result);
 
 /* The image has changed: what is known of it is void. */
 void enclave_image_changed(struct enclave *enclave);

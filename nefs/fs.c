@@ -37,20 +37,75 @@ static void keep(void *nodep)
 	(void)nodep;
 }
 
+/* Forgets what was open on a node. */
+static void close_handles(struct node *node)
+{
+	struct handle *handle;
+
+	while ((handle = LIST_FIRST(&node->handles)))
+		handle_free(handle);
+}
+
+static void release_directory(struct directory *directory)
+{
+	directory_ref(directory);
+	for (size_t i = 0; i < directory->control_count; i++) {
+		close_handles(&directory->controls[i]);
+		node_forget(&directory->controls[i], UINT64_MAX);
+	}
+	node_forget(&directory->node, UINT64_MAX);
+	directory_unref(directory);
+}
+
+static void release_enclave(struct enclave *enclave)
+{
+	struct directory *directory = &enclave->directory;
+	struct staged *staged;
+
+	directory_ref(directory);
+	while ((staged = LIST_FIRST(&enclave->known))) {
+		/* Kept until its name, its handles and the kernel's references are gone. */
+		staged->node.lookups++;
+		close_handles(&staged->node);
+		staged->node.lookups--;
+		if (staged->linked)
+			staged_unlink(staged);
+		else if (staged->node.lookups)
+			node_forget(&staged->node, UINT64_MAX);
+		else
+			staged_collect(&staged->node);
+	}
+	release_directory(directory);
+	if (!directory->removed)
+		directory_unref(directory); /* its name's */
+	directory_unref(directory);
+}
+
+void fs_drop_requests(struct fs *fs)
+{
+	struct enclave *enclave;
+
+	directory_drop_requests(&fs->root);
+	LIST_FOREACH(enclave, &fs->alive, alive)
+	{
+		directory_drop_requests(&enclave->directory);
+		enclave_answer(enclave, PARKED_START, -ENODEV);
+		enclave_answer(enclave, PARKED_STOP, -ENODEV);
+	}
+}
+
 void fs_release(struct fs *fs)
 {
+	struct enclave *enclave;
+
 	tdestroy(fs->by_name, keep);
 	fs->by_name = NULL;
-	for (size_t i = 0; i < fs->enclave_count; i++) {
-		struct enclave *enclave = fs->enclaves[i];
-
-		/* There is no kernel any more that could refer to any of it. */
-		staged_unlink_all(enclave);
-		enclave->directory.destroy(&enclave->directory);
-	}
-	free(fs->enclaves);
-	fs->enclaves = NULL;
 	fs->enclave_count = 0;
+	while ((enclave = LIST_FIRST(&fs->alive)))
+		release_enclave(enclave);
+	free(fs->enclaves);
+	release_directory(&fs->root);
+	release_directory(&fs->sim);
 	free(fs->root.controls);
 	free(fs->sim.controls);
 	journal_release(&fs->journal);

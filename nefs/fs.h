@@ -41,7 +41,8 @@ struct fs {
 	/* By creation, which is by st_ino: readdir's offsets survive changes. */
 	struct enclave **enclaves;
 	size_t enclave_count, enclave_room;
-	void *by_name; /* tsearch(3) tree of the same */
+	void *by_name;		    /* tsearch(3) tree of the same */
+	LIST_HEAD(, enclave) alive; /* those and the removed ones that something refers to */
 
 	struct journal journal;
 	uint64_t counters[COUNTERS]; /* totals, removed enclaves included */
@@ -61,7 +62,13 @@ struct fs {
  */
 int fs_init(struct fs *fs, gid_t gid, struct nefs_error *err);
 
-/* Frees the tree; every launch must have been released. */
+/* Answers whatever is parked with ENODEV: the mount is about to end. */
+void fs_drop_requests(struct fs *fs);
+
+/*
+ * Frees the tree, whatever the kernel still knew of it: it must be unmounted, every launch released,
+ * and every request answered.
+ */
 void fs_release(struct fs *fs);
 
 /* An errno for "the directory (enclave) is gone": ENODEV, else 0. */

@@ -48,8 +48,7 @@ static void set_granted(struct enclave *enclave, const struct backend_grant *gra
 		changed(enclave, files[i]);
 }
 
-/* Answers the writers that wait for this kind of outcome. */
-static void answer(struct enclave *enclave, enum parked_kind kind, int result)
+void enclave_answer(struct enclave *enclave, enum parked_kind kind, int result)
 {
 	struct parked *parked = LIST_FIRST(&enclave->waiting);
 
@@ -80,8 +79,8 @@ static int on_patience(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)source;
 	(void)usec;
 	/* The work goes on; who wants to see its end reads `wait`. */
-	answer(enclave, PARKED_START, 0);
-	answer(enclave, PARKED_STOP, 0);
+	enclave_answer(enclave, PARKED_START, 0);
+	enclave_answer(enclave, PARKED_STOP, 0);
 	return 0;
 }
 
@@ -137,7 +136,7 @@ static void fail(struct enclave *enclave, const struct nefs_error *error)
 	count(enclave, COUNT_FAILURES);
 	control_outcome(&enclave->directory, NULL, &copy);
 	enclave_journal(enclave, "failed", NULL, copy.text);
-	answer(enclave, PARKED_START, -copy.code);
+	enclave_answer(enclave, PARKED_START, -copy.code);
 }
 
 static void on_started(void *owner, const struct backend_grant *grant)
@@ -146,7 +145,7 @@ static void on_started(void *owner, const struct backend_grant *grant)
 
 	enclave->device_started = true;
 	set_granted(enclave, grant);
-	answer(enclave, PARKED_START, 0);
+	enclave_answer(enclave, PARKED_START, 0);
 	if (enclave->state == STATE_STARTING)
 		end_patience(enclave);
 }
@@ -187,7 +186,7 @@ static void on_ended(void *owner, enum backend_end how, const struct nefs_error 
 		control_outcome(&enclave->directory, NULL, &copy);
 		enclave_journal(enclave, "stopped", NULL, NULL);
 		if (!enclave->start_queued)
-			answer(enclave, PARKED_START, -ECANCELED);
+			enclave_answer(enclave, PARKED_START, -ECANCELED);
 		break;
 	case BACKEND_CRASHED:
 		set_state(enclave, STATE_CRASHED);
@@ -199,7 +198,7 @@ static void on_ended(void *owner, enum backend_end how, const struct nefs_error 
 		fail(enclave, &copy);
 		break;
 	}
-	answer(enclave, PARKED_STOP, 0);
+	enclave_answer(enclave, PARKED_STOP, 0);
 	if (!enclave->start_queued)
 		end_patience(enclave);
 }
@@ -313,7 +312,7 @@ int enclave_stop(struct enclave *enclave)
 			"%s was stopped before it had started; nothing "
 			"is held",
 			enclave->name);
-		answer(enclave, PARKED_START, -ECANCELED);
+		enclave_answer(enclave, PARKED_START, -ECANCELED);
 		if (enclave->state == STATE_STARTING) {
 			set_state(enclave, STATE_STOPPED);
 			count(enclave, COUNT_STOPS);

@@ -200,8 +200,11 @@ static void tear_down(struct daemon *daemon)
 
 	/* First: it closes the connection, which frees the notifier from a request to ourselves. */
 	sd_event_source_disable_unref(daemon->requests);
-	if (daemon->mounted)
+	if (daemon->mounted) {
+		fs_drop_requests(fs);
+		fuse_session_exit(fs->session);
 		fuse_session_unmount(fs->session);
+	}
 	notifier_free(fs->notifier);
 	fs->notifier = NULL;
 	if (fs->backend && !stop_enclaves(daemon)) {

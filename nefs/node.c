@@ -174,10 +174,8 @@ struct node *directory_control(struct directory *directory, const char *name)
 	return NULL;
 }
 
-void directory_removed(struct directory *directory)
+void directory_drop_requests(struct directory *directory)
 {
-	directory_ref(directory);
-	directory->removed = true;
 	for (size_t i = 0; i < directory->control_count; i++) {
 		struct node *node = &directory->controls[i];
 		struct parked *parked;
@@ -190,7 +188,12 @@ void directory_removed(struct directory *directory)
 			fuse_reply_err(req, ENODEV);
 		}
 	}
-	directory_unref(directory);
+}
+
+void directory_removed(struct directory *directory)
+{
+	directory->removed = true;
+	directory_drop_requests(directory);
 }
 
 struct handle *handle_new(struct node *node, int flags)

@@ -113,7 +113,10 @@ void directory_unref(struct directory *directory);
 /* The control file of this name, hidden or not; NULL if the table has no such row. */
 struct node *directory_control(struct directory *directory, const char *name);
 
-/* Wakes whatever waits on the directory's files: they answer ENODEV from now on. */
+/* Wakes pollers and answers parked reads of the directory's files with ENODEV. */
+void directory_drop_requests(struct directory *directory);
+
+/* Its name is gone: its files answer ENODEV from now on, and who waits on them is woken. */
 void directory_removed(struct directory *directory);
 
 /* Opens and closes a handle; it keeps the directory. NULL if out of memory. */

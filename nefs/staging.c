@@ -50,6 +50,7 @@ int staged_create(struct enclave *enclave, const char *name, bool lock, mode_t m
 	snprintf(staged->name, sizeof(staged->name), "%s", name);
 	staged->linked = true;
 	LIST_INSERT_HEAD(&enclave->staged, staged, siblings);
+	LIST_INSERT_HEAD(&enclave->known, staged, known);
 	enclave->staged_count++;
 	*result = staged;
 	return 0;
@@ -79,6 +80,7 @@ void staged_collect(struct node *node)
 
 	if (staged->linked || node->lookups || !LIST_EMPTY(&node->handles))
 		return;
+	LIST_REMOVE(staged, known);
 	spool_file_unref(staged->file);
 	free(staged);
 }

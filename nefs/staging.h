@@ -17,9 +17,10 @@ LIST_HEAD(staged_list, staged);
 struct enclave;
 
 struct staged {
-	struct node node; /* first */
-	LIST_ENTRY(staged) siblings;
-	bool linked; /* it has a name */
+	struct node node;	     /* first */
+	LIST_ENTRY(staged) siblings; /* in enclave->staged */
+	LIST_ENTRY(staged) known;    /* in enclave->known */
+	bool linked;		     /* it has a name */
 	char name[NAME_MAX + 1];
 	struct spool_file *file; /* NULL: a lock directory */
 };
