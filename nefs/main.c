@@ -18,9 +18,6 @@
 /* Threads for what blocks: a device that doesn't answer may hold as many of them. */
 #define WORKERS_MAX 64
 
-/* Requests served in a row before other events get their turn. */
-#define REQUESTS_IN_A_ROW 16
-
 /* How long the end waits for enclaves to stop before it leaves the rest to the kernel. */
 #define END_USEC 10000000ULL
 
@@ -31,41 +28,43 @@ struct daemon {
 	struct fuse_buf request; /* libfuse's read buffer, used again and again */
 	sd_event_source *requests;
 	bool mounted;
+	/*
+	 * Not sd_event_exit: a loop that has ended can't be run again, and enclaves are stopped by
+	 * running it on.
+	 */
+	bool quit;
+	int failure; /* a negative errno, if the mount broke */
 	bool ending;
-	uint64_t end_by; /* CLOCK_MONOTONIC usec */
 };
 
 static int on_request(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	struct daemon *daemon = userdata;
 	struct fuse_session *session = daemon->fs.session;
+	int got;
 
 	(void)source;
 	(void)fd;
 	(void)revents;
-	for (int i = 0; i < REQUESTS_IN_A_ROW; i++) {
-		int got = fuse_session_receive_buf(session, &daemon->request);
-
-		if (got == -EINTR)
-			continue;
-		if (got <= 0 || fuse_session_exited(session)) {
-			if (got != -EAGAIN)
-				sd_event_exit(
-					daemon->fs.event, got < 0 && got != -ENODEV ? got : 0);
-			break;
-		}
+	/* One at a time: a request usually comes alone, and asking in vain costs a system call. */
+	got = fuse_session_receive_buf(session, &daemon->request);
+	if (got > 0) {
 		fuse_session_process_buf(session, &daemon->request);
-		/* A small request usually comes alone: asking the kernel for the next costs more. */
-		break;
+	} else if (got != -EAGAIN && got != -EINTR) {
+		daemon->quit = true; /* 0 and ENODEV: unmounted */
+		daemon->failure = got == -ENODEV ? 0 : got;
 	}
 	return 0;
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
+	struct daemon *daemon = userdata;
+
+	(void)source;
 	(void)info;
-	(void)userdata;
-	return sd_event_exit(sd_event_source_get_event(source), 0);
+	daemon->quit = true;
+	return 0;
 }
 
 /* Each running enclave holds some fds; the hard limit is what the operator allows. */
@@ -98,7 +97,7 @@ static int watch(struct daemon *daemon)
 	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; !failed && i < sizeof(signals) / sizeof(signals[0]); i++) {
-		failed = sd_event_add_signal(event, NULL, signals[i], on_signal, NULL);
+		failed = sd_event_add_signal(event, NULL, signals[i], on_signal, daemon);
 		failed = failed < 0 ? failed : 0;
 	}
 	return failed;
@@ -313,7 +312,10 @@ static int run(struct daemon *daemon, struct fuse_args *args)
 	failed = set_up(daemon, args, &err);
 	if (!failed) {
 		report_ready(report);
-		failed = sd_event_loop(daemon->fs.event);
+		while (!daemon->quit && !failed) {
+			failed = sd_event_run(daemon->fs.event, UINT64_MAX);
+			failed = failed < 0 ? failed : daemon->failure;
+		}
 		sd_notify(0, "STOPPING=1");
 	} else {
 		complain(&err);
