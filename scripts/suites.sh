@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# The suites of scripts/test. Each is a function suite_KIND BUILD-DIR NAME that prints what it does
+# and calls tally PASSED FAILED, once or more. What is missing has failed: nothing is left out
+# silently. scripts/test sets $suite, its name, and $logs, a directory for files that it makes.
+# shellcheck disable=SC2154
+
+# One program or test run lasts at most this long: seconds.
+LIMIT=${NEFS_TEST_LIMIT:-780}
+
+# tally PASSED FAILED: adds to the suite's result.
+tally() {
+	echo "$1 $2" >>"$logs/$suite.counts"
+}
+
+# missing SENTENCE...: a failure, because something is not there.
+missing() {
+	echo "missing: $*"
+	tally 0 1
+}
+
+# under BUILD-DIR COMMAND...: runs a command of a build with its sanitizers told where to report,
+# and to end the program at the first report.
+under() {
+	local dir=$1 common prefix=(timeout -k 10 "$LIMIT")
+
+	shift
+	common="log_path=$logs/$suite.report:halt_on_error=1:abort_on_error=0"
+	# ThreadSanitizer of gcc 12 does not bear today's address-space randomisation.
+	[[ $dir != *-tsan ]] || prefix+=(setarch "$(uname -m)" -R)
+	ASAN_OPTIONS="$common:detect_leaks=1:strict_string_checks=1" \
+		UBSAN_OPTIONS="$common:print_stacktrace=1" \
+		TSAN_OPTIONS="$common:second_deadlock_stack=1" \
+		NEFS_BUILD=$dir "${prefix[@]}" "$@" </dev/null
+}
+
+# reports: each sanitizer report is a failure, whatever the program's exit status was.
+reports() {
+	local report
+
+	for report in "$logs/$suite".report.*; do
+		[ -s "$report" ] || continue
+		head -n 60 "$report"
+		tally 0 1
+	done
+}
+
+# CUnit's summary has a row: tests TOTAL RAN PASSED FAILED INACTIVE.
+suite_unit() {
+	local program output status row
+
+	for program in "$1"/tests/unit/test_*; do
+		if [ ! -f "$program" ] || [ ! -x "$program" ]; then
+			continue
+		fi
+		output=$logs/$suite.${program##*/}
+		status=0
+		under "$1" "$program" >"$output" 2>&1 || status=$?
+		row=$(awk '$1 == "tests" && NF >= 6 { print $4, $5 + $6 }' "$output" | tail -n 1)
+		if [ -z "$row" ] || { [ "$status" != 0 ] && [ "${row#* }" = 0 ]; }; then
+			row="${row% *}" && row="${row:-0} 1"
+		fi
+		echo "${program##*/}: exit status $status, passed and failed: $row"
+		[ "${row#* }" = 0 ] || tail -n 60 "$output"
+		# shellcheck disable=SC2086 # two numbers
+		tally $row
+	done
+	[ -s "$logs/$suite.counts" ] || missing "there is no test in $1/tests/unit"
+	reports
+}
+
+suite_conformance() {
+	local program=$1/tests/conformance/ne-conformance status=0 row
+
+	if [ ! -x "$program" ]; then
+		missing "$program"
+		return
+	fi
+	under "$1" "$program" --device sim >"$logs/$suite.output" 2>&1 || status=$?
+	row=$(tail -n 1 "$logs/$suite.output" |
+		sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p')
+	if [ -z "$row" ] || [ "${row% *}" = 0 ] || { [ "$status" != 0 ] && [ "${row#* }" = 0 ]; }
+	then
+		row="${row% *}" && row="${row:-0} 1"
+	fi
+	echo "exit status $status, passed and failed: $row"
+	[ "${row#* }" = 0 ] || tail -n 60 "$logs/$suite.output"
+	# shellcheck disable=SC2086 # two numbers
+	tally $row
+	reports
+}
+
+# pytest_of BUILD-DIR FOLDER: counts are from its XML; a skip is a failure.
+pytest_of() {
+	local xml=$logs/$suite.xml
+
+	if ! compgen -G "$NEFS_SOURCE/$2/test_*.py" >/dev/null; then
+		missing "there is no test in $2"
+		return
+	fi
+	under "$1" /usr/bin/python3 -B -m pytest -q -rs -p no:cacheprovider --junitxml="$xml" \
+		--basetemp="$logs/$suite.tmp" "$NEFS_SOURCE/$2" || echo "pytest: exit status $?"
+	if ! /usr/bin/python3 - "$xml" >"$logs/$suite.row" <<'END'; then
+import sys
+import xml.etree.ElementTree as xml
+suites = list(xml.parse(sys.argv[1]).iter("testsuite"))
+total, *bad = (sum(int(suite.get(key)) for suite in suites)
+               for key in ("tests", "failures", "errors", "skipped"))
+print(total - sum(bad), sum(bad) if total else 1)
+END
+		echo "pytest left no result"
+		echo 0 1 >"$logs/$suite.row"
+	fi
+	# shellcheck disable=SC2046 # two numbers
+	tally $(cat "$logs/$suite.row")
+	reports
+}
+
+suite_fs() {
+	pytest_of "$1" tests/fs
+}
+
+suite_eif() {
+	pytest_of "$1" tests/eif
+}
+
+# Each file of the corpus is a test: the program must come back from it.
+suite_fuzz() {
+	local corpus program file
+
+	for corpus in "$NEFS_SOURCE"/tests/fuzz/corpus/*; do
+		program=$1/tests/fuzz/fuzz_${corpus##*/}
+		if [ ! -x "$program" ]; then
+			missing "$program"
+			continue
+		fi
+		for file in "$corpus"/*; do
+			if under "$1" "$program" "$file"; then
+				tally 1 0
+			else
+				echo "$program $file: exit status $?"
+				tally 0 1
+			fi
+		done
+	done
+	[ -s "$logs/$suite.counts" ] || missing "there is no corpus in tests/fuzz"
+	reports
+}
+
+# suite_build BUILD-DIR: one test, that it builds without a warning.
+suite_build() {
+	local options=(-Dwerror=true)
+
+	case $1 in
+	*-clang) export CC=clang ;;
+	*-asan) export CC=gcc && options+=(-Db_sanitize=address,undefined) ;;
+	*-tsan) export CC=gcc && options+=(-Db_sanitize=thread) ;;
+	*) export CC=gcc ;;
+	esac
+	# The tests and the benchmarks with them: they have to compile as well.
+	TARGETS=(all meson-test-prereq meson-benchmark-prereq)
+	if build_in "$1" "${options[@]}"; then
+		tally 1 0
+	else
+		tally 0 1
+	fi
+}
+
+# .clang-format is for version 14, Debian 12's: others differ in details.
+suite_format() {
+	local version file
+
+	version=$(clang-format --version | sed -n 's/.*version \([0-9]*\)\..*/\1/p')
+	if [ "$version" != 14 ]; then
+		echo "the C style is checked by clang-format 14; this is $version"
+		note="not for clang-format $version"
+		return
+	fi
+	while IFS= read -r file; do
+		if clang-format --dry-run -Werror "$file"; then
+			tally 1 0
+		else
+			tally 0 1
+		fi
+	done < <(cd "$NEFS_SOURCE" && find "$PWD"/{include,nefs,backend,tests} -name '*.[ch]' | sort)
+}
+
+suite_shell() {
+	local file dialect
+
+	cd "$NEFS_SOURCE" || return 1
+	for file in .ci/run scripts/*; do
+		if [[ $file != *.sh ]] && ! head -n 1 "$file" | grep -q '^#!.*\(bash\|busybox sh\)$'; then
+			continue
+		fi
+		dialect=bash
+		! head -n 1 "$file" | grep -q 'busybox sh$' || dialect=dash
+		if shellcheck -x -P SCRIPTDIR -s $dialect "$file"; then
+			tally 1 0
+		else
+			tally 0 1
+		fi
+	done
+}
+
+suite_man() {
+	local page
+
+	for page in "$NEFS_SOURCE"/docs/man/*.[1-8]; do
+		if mandoc -T lint -W warning "$page"; then
+			tally 1 0
+		else
+			tally 0 1
+		fi
+	done
+	for page in nefs.8 nefs-eif.1; do
+		[ -s "$NEFS_SOURCE/docs/man/$page" ] || missing "docs/man/$page"
+	done
+}
+
+# On a mount of its own, away from one that somebody may use.
+suite_demo() {
+	mkdir -p "$logs/demo"
+	if NEFS_MOUNT=$logs/demo timeout -k 30 180 "$NEFS_SOURCE/scripts/demo" </dev/null; then
+		tally 1 0
+	else
+		echo "exit status $?"
+		tally 0 1
+	fi
+}
