@@ -153,11 +153,12 @@ suite_build() {
 
 	case $1 in
 	*-clang) export CC=clang ;;
-	*-asan) export CC=gcc && options+=(-Db_sanitize=address,undefined) ;;
+	*-asan) export CC=gcc && options+=("-Db_sanitize=address,undefined") ;;
 	*-tsan) export CC=gcc && options+=(-Db_sanitize=thread) ;;
 	*) export CC=gcc ;;
 	esac
 	# The tests and the benchmarks with them: they have to compile as well.
+	# shellcheck disable=SC2034 # for build_in
 	TARGETS=(all meson-test-prereq meson-benchmark-prereq)
 	if build_in "$1" "${options[@]}"; then
 		tally 1 0
@@ -173,6 +174,7 @@ suite_format() {
 	version=$(clang-format --version | sed -n 's/.*version \([0-9]*\)\..*/\1/p')
 	if [ "$version" != 14 ]; then
 		echo "the C style is checked by clang-format 14; this is $version"
+		# shellcheck disable=SC2034 # for scripts/test
 		note="not for clang-format $version"
 		return
 	fi
