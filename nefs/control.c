@@ -67,8 +67,7 @@ int control_store(struct node *node, const char *text, size_t size)
 			"%zu bytes were written at once, a value has at most %d", size, VALUE_MAX);
 	else
 		result = control->store(node, text, size, &err);
-	/* A parked operation reports its own outcome when it ends. */
-	if (result != STORE_PARKED)
+	if (!(control->flags & CONTROL_REPORTS) || size > VALUE_MAX)
 		control_outcome(node->directory, control->name, &err);
 	return result;
 }

@@ -40,6 +40,7 @@ struct control_ops {
 enum control_flags {
 	CONTROL_POLL = 1,     /* ERR|PRI from a change until re-read, as kernfs does */
 	CONTROL_SETTABLE = 2, /* unlink resets it to its default and hides it */
+	CONTROL_REPORTS = 4,  /* its store tells `error` about its outcome itself */
 };
 
 struct control {

@@ -89,11 +89,14 @@ static int store_start(struct node *node, const char *text, size_t size, struct 
 	result = value_trim(text, size, value, err);
 	if (!result)
 		result = value_number(value, 0, 1, &number, err);
-	if (result)
-		return result;
 	copy = malloc(size);
-	if (!copy)
-		return nefs_error_set(err, ENOMEM, "out of memory for the value");
+	if (!result && !copy)
+		result = nefs_error_set(err, ENOMEM, "out of memory for the value");
+	if (result) {
+		free(copy);
+		control_outcome(&enclave->directory, "start", err);
+		return result;
+	}
 	memcpy(copy, text, size);
 	result = number ? enclave_start(enclave, err) : enclave_stop(enclave);
 	if (result < 0) {
@@ -184,7 +187,7 @@ const struct control enclave_files[] = {
 	{ "debug", 0644, SETTABLE, show_debug, store_debug, reset_debug, NULL },
 	{ "boot_timeout", 0644, SETTABLE, show_boot_timeout, store_boot_timeout, reset_boot_timeout,
 		NULL },
-	{ "start", 0644, SETTABLE, show_start, store_start, reset_start, NULL },
+	{ "start", 0644, SETTABLE | CONTROL_REPORTS, show_start, store_start, reset_start, NULL },
 	{ "wait", 0444, 0, show_state, NULL, NULL, &wait_ops },
 	{ "memory.effective", 0444, CONTROL_POLL, show_memory_effective, NULL, NULL, NULL },
 	{ "cpus.effective", 0444, CONTROL_POLL, show_cpus_effective, NULL, NULL, NULL },

@@ -275,13 +275,18 @@ int enclave_start(struct enclave *enclave, struct nefs_error *err)
 	struct nefs_error none = { 0 };
 	int failed;
 
-	if (enclave->state == STATE_RUNNING)
+	if (enclave->state == STATE_RUNNING) {
+		control_outcome(&enclave->directory, NULL, &none);
 		return 0;
+	}
 	if (enclave->state == STATE_STARTING)
 		return enclave->device_started && !enclave->start_queued ? 0 : wait_or_go(enclave);
 	failed = check(enclave, err);
-	if (failed && enclave->state == STATE_STOPPING)
-		return failed; /* that one still runs: its state is not this start's to set */
+	if (failed && enclave->state == STATE_STOPPING) {
+		/* That one still runs: its state is not this start's to set. */
+		control_outcome(&enclave->directory, NULL, err);
+		return failed;
+	}
 	if (!failed && enclave->launch) {
 		/* The last one is still being given back. */
 		enclave->start_queued = true;
@@ -304,7 +309,7 @@ int enclave_start(struct enclave *enclave, struct nefs_error *err)
 
 int enclave_stop(struct enclave *enclave)
 {
-	struct nefs_error cancelled = { 0 };
+	struct nefs_error cancelled = { 0 }, none = { 0 };
 
 	if (enclave->start_queued) {
 		enclave->start_queued = false;
@@ -322,8 +327,10 @@ int enclave_stop(struct enclave *enclave)
 			return 0;
 		}
 	}
-	if (!enclave_active(enclave))
+	if (!enclave_active(enclave)) {
+		control_outcome(&enclave->directory, NULL, &none);
 		return 0;
+	}
 	if (enclave->state != STATE_STOPPING) {
 		set_state(enclave, STATE_STOPPING);
 		enclave_journal(enclave, "stopping", NULL, NULL);

@@ -40,10 +40,9 @@ static int parse(
 		failed = value_size(value, MEMORY_MIN, UINT64_MAX, &parsed->number, err);
 		if (!failed && parsed->number % MEMORY_UNIT)
 			failed = nefs_error_set(err, EINVAL,
-				"%" PRIu64
-				" bytes are not a multiple of 2 MiB; the nearest below is "
-				"%" PRIu64 "M",
-				parsed->number, (uint64_t)(parsed->number / MEMORY_UNIT * 2));
+				"'%.40s' is not a multiple of 2 MiB; the nearest below is %" PRIu64
+				"M",
+				value, (uint64_t)(parsed->number / MEMORY_UNIT * 2));
 		return failed;
 	case SETTING_VCPUS:
 		return value_number(value, 1, VALUE_CPU_MAX + 1, &parsed->number, err);

@@ -4,6 +4,17 @@
 #include <stdio.h>
 #include <string.h>
 
+/*
+ * One printable line: sentences quote what users wrote and what images contain, and whoever reads
+ * them on a terminal must not be at their mercy.
+ */
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~')
+			*text = '?';
+}
+
 static void fill(struct nefs_error *err, int code, uint32_t ne, const char *format, va_list args)
 	__attribute__((format(printf, 4, 0)));
 
@@ -13,6 +24,7 @@ static void fill(struct nefs_error *err, int code, uint32_t ne, const char *form
 
 	/* By way of a copy: the arguments may point into the old sentence. */
 	vsnprintf(text, sizeof(text), format, args);
+	make_printable(text);
 	memcpy(err->text, text, sizeof(text));
 	err->code = code;
 	err->ne = ne;
