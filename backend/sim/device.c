@@ -48,12 +48,25 @@ void device_read(struct device *device, uint64_t offset, void *data, size_t size
 	pthread_mutex_unlock(&device->lock);
 }
 
+/*
+ * There is one buffer for requests and one for replies: whoever writes to the first has given up
+ * waiting for the second. The command under way, if any, is not answered any more, so that a late
+ * reply can never be taken for the next command's. Lock held.
+ */
+static void abandon_command(struct device *device)
+{
+	device->serial++;
+	device->rung = false;
+}
+
 static void write_enable(struct device *device, uint8_t value)
 {
-	if (value == 1)
+	if (value == 1) {
 		device->enabled = 1;
-	else if (value == 0 && device->enabled)
+	} else if (value == 0 && device->enabled) {
 		device->disable = true; /* reads back 1 until it is done */
+		abandon_command(device);
+	}
 }
 
 void device_write(struct device *device, uint64_t offset, const void *data, size_t size)
@@ -72,13 +85,14 @@ void device_write(struct device *device, uint64_t offset, const void *data, size
 		if (device->version > NE_VERSION_MAX)
 			device->version = NE_VERSION_MAX;
 	} else if (offset == NE_REG_COMMAND && size == 4) {
-		/* There is one buffer: a command that has not been answered yet gives way. */
+		abandon_command(device);
 		memcpy(&device->command, bytes, 4);
 		memcpy(device->payload, device->send, NE_DATA_SIZE);
 		device->rung = true;
 		wake = true;
 	} else if (offset >= NE_REG_SEND_DATA && offset < NE_REG_SEND_DATA + NE_DATA_SIZE &&
 		   size <= NE_REG_SEND_DATA + NE_DATA_SIZE - offset) {
+		abandon_command(device);
 		memcpy(device->send + (offset - NE_REG_SEND_DATA), bytes, size);
 	}
 	pthread_mutex_unlock(&device->lock);
@@ -88,7 +102,10 @@ void device_write(struct device *device, uint64_t offset, const void *data, size
 
 /* ---- the thread ---- */
 
-/* Executes the command and answers it. Lock held; given up to raise the vector. */
+/*
+ * Executes the command and, unless it was abandoned meanwhile, answers it. Lock held; given up to
+ * raise the vector.
+ */
 static void answer(struct device *device)
 {
 	struct ne_reply reply;
@@ -97,6 +114,8 @@ static void answer(struct device *device)
 
 	memcpy(payload, device->payload, sizeof(payload));
 	command_execute(device, command, payload, &reply);
+	if (device->begun != device->serial)
+		return;
 	memset(device->receive, 0, NE_DATA_SIZE);
 	memcpy(device->receive, &reply, sizeof(reply));
 	device->replies++;
@@ -112,7 +131,8 @@ static int on_delay(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)source;
 	(void)usec;
 	pthread_mutex_lock(&device->lock);
-	answer(device);
+	if (device->begun == device->serial)
+		answer(device);
 	pthread_mutex_unlock(&device->lock);
 	return 0;
 }
@@ -123,6 +143,7 @@ static void begin_command(struct device *device)
 	uint64_t now;
 
 	device->rung = false;
+	device->begun = device->serial;
 	sd_event_source_set_enabled(device->delay, SD_EVENT_OFF);
 	device->effect = fault_plan_strike(&device->faults, device->command);
 	if (device->effect.drop)
@@ -147,6 +168,20 @@ static void free_all_slots(struct device *device)
 		command_end_vm(device, slot);
 		slots_release(device->slots, slot);
 	}
+}
+
+/* NE_ENABLE was written 0: back to how the device came to the world, but for its uids. Lock held. */
+static void reset(struct device *device)
+{
+	sd_event_source_set_enabled(device->delay, SD_EVENT_OFF);
+	free_all_slots(device);
+	device->disable = false;
+	device->enabled = 0;
+	device->version = 0;
+	device->replies = 0;
+	device->events = 0;
+	memset(device->send, 0, sizeof(device->send));
+	memset(device->receive, 0, sizeof(device->receive));
 }
 
 /* Lock held. Returns whether an event is due. */
@@ -181,13 +216,8 @@ static int on_doorbell(sd_event_source *source, int fd, uint32_t revents, void *
 	pthread_mutex_lock(&device->lock);
 	if (device->closing)
 		sd_event_exit(device->event, 0);
-	if (device->disable) {
-		sd_event_source_set_enabled(device->delay, SD_EVENT_OFF);
-		device->rung = false;
-		free_all_slots(device);
-		device->disable = false;
-		device->enabled = 0;
-	}
+	if (device->disable)
+		reset(device);
 	if (device->rung)
 		begin_command(device);
 	event = crash_slots(device);

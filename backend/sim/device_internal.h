@@ -26,7 +26,9 @@ struct device {
 	uint8_t send[NE_DATA_SIZE];
 	uint8_t receive[NE_DATA_SIZE];
 
-	bool rung; /* a command has been written and not begun */
+	bool rung;	 /* a command has been written and not begun */
+	uint64_t serial; /* of the last command; one more with all that makes it obsolete */
+	uint64_t begun;	 /* serial of the command under way, or of the last one */
 	uint32_t command;
 	uint8_t payload[NE_DATA_SIZE];
 	bool disable;	       /* NE_ENABLE was written 0 */

@@ -59,10 +59,9 @@ struct sim {
 	unsigned int reply_timeout_ms;
 
 	pthread_mutex_t request; /* one request at a time */
-	pthread_mutex_t irq;	 /* reply_raised, event_raised, closing */
+	pthread_mutex_t irq;	 /* event_raised, closing */
 	pthread_cond_t reply;
 	pthread_cond_t event;
-	bool reply_raised;
 	bool event_raised;
 	bool closing;
 	pthread_t event_thread;
@@ -73,8 +72,8 @@ struct sim {
 };
 
 /*
- * Sends a command and waits for its reply: 0 or the rc, -ETIMEDOUT after reply_timeout_ms. Takes
- * sim->request.
+ * Sends a command and waits for its reply: 0 or the rc, -ETIMEDOUT after reply_timeout_ms (*reply is
+ * all 0 then). Takes sim->request.
  */
 int request_send(struct sim *sim, uint32_t command, const void *payload, size_t size,
 	struct ne_reply *reply);

@@ -4,7 +4,7 @@
  *
  *	COMMAND fail ERRNO [count]	not executed, answered with -ERRNO
  *	COMMAND delay MS [count]	executed and answered MS milliseconds later
- *	COMMAND drop [count]		not executed, never answered
+ *	COMMAND drop [count]		not neither executed nor answered
  *	event spurious			vector 1 without a cause, at once
  *
  * A rule without a count holds until the plan is replaced. A command is struck by the first rule
@@ -21,8 +21,8 @@
 #define FAULT_RULES_MAX 64
 #define FAULT_TEXT_MAX	65536
 #define FAULT_ERRNO_MAX 4095
-#define FAULT_DELAY_MAX 600000	/* ms */
-#define FAULT_COUNT_MAX 1000000 /* also the most spurious events of a plan */
+#define FAULT_DELAY_MAX 600000 /* ms */
+#define FAULT_COUNT_MAX 1000000
 
 enum fault_kind {
 	FAULT_FAIL,

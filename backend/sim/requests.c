@@ -11,7 +11,6 @@ void request_interrupt(void *context, unsigned int vector)
 
 	pthread_mutex_lock(&sim->irq);
 	if (vector == NE_PCI_VECTOR_REPLY) {
-		sim->reply_raised = true;
 		pthread_cond_signal(&sim->reply);
 	} else {
 		sim->event_raised = true;
@@ -20,7 +19,16 @@ void request_interrupt(void *context, unsigned int vector)
 	pthread_mutex_unlock(&sim->irq);
 }
 
-static int wait_for_reply(struct sim *sim)
+static uint16_t reply_count(struct sim *sim)
+{
+	uint32_t counters;
+
+	device_read(sim->device, NE_REG_EVTCNT, &counters, sizeof(counters));
+	return (uint16_t)counters;
+}
+
+/* Waits until the device has answered once more than before. 0 or -ETIMEDOUT. */
+static int wait_for_reply(struct sim *sim, uint16_t before)
 {
 	struct timespec until;
 	int waited = 0;
@@ -33,8 +41,11 @@ static int wait_for_reply(struct sim *sim)
 		until.tv_nsec -= 1000000000;
 	}
 	pthread_mutex_lock(&sim->irq);
-	while (!sim->reply_raised && !waited)
+	/* The counter, as the vector may still be that of an earlier reply. */
+	while (reply_count(sim) == before && !waited)
 		waited = pthread_cond_timedwait(&sim->reply, &sim->irq, &until);
+	if (waited && reply_count(sim) != before)
+		waited = 0;
 	pthread_mutex_unlock(&sim->irq);
 	return waited ? -ETIMEDOUT : 0;
 }
@@ -42,17 +53,16 @@ static int wait_for_reply(struct sim *sim)
 int request_send(
 	struct sim *sim, uint32_t command, const void *payload, size_t size, struct ne_reply *reply)
 {
+	uint16_t before;
 	int result;
 
+	memset(reply, 0, sizeof(*reply));
 	pthread_mutex_lock(&sim->request);
+	/* A command that had no reply in time gets none from here on: the count stands still. */
 	device_write(sim->device, NE_REG_SEND_DATA, payload, size);
-	/* A reply that came after its time-out belongs to nobody; from the next write on the
-	 * device has forgotten the command that it was for. */
-	pthread_mutex_lock(&sim->irq);
-	sim->reply_raised = false;
-	pthread_mutex_unlock(&sim->irq);
+	before = reply_count(sim);
 	device_write(sim->device, NE_REG_COMMAND, &command, sizeof(command));
-	result = wait_for_reply(sim);
+	result = wait_for_reply(sim, before);
 	if (!result) {
 		device_read(sim->device, NE_REG_RECV_DATA, reply, sizeof(*reply));
 		result = reply->rc;
