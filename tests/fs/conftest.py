@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Fixtures of the black-box suite. The environment says what is tested:
+
+NEFS                the executable (default: $NEFS_BUILD/nefs/nefs)
+NEFS_EIF            nefs-eif, for comparing what both say of an image
+NEFS_MOUNT_OPTIONS  the backend (default: backend=sim,sim_vm=none)
+NEFS_KERNEL         a bzImage for the tests that boot a VM; without it they are left out
+NEFS_SLOWNESS       factor on every bound (default 1)
+
+Markers: sim (needs the simulated device's controls), vm (boots a VM), long (takes over 10 s),
+limit(seconds) (the test's own bound instead of 60 s).
+"""
+import os
+import signal
+import sys
+import threading
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+from harness import Child, Mount, binary, is_sim, seconds  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "sim: needs the simulated device's controls")
+    config.addinivalue_line("markers", "vm: boots a virtual machine (NEFS_KERNEL)")
+    config.addinivalue_line("markers", "long: takes over 10 s")
+    config.addinivalue_line("markers", "limit(seconds): the most this test may take")
+
+
+def pytest_collection_modifyitems(config, items):
+    """What cannot run here is left out by name, not skipped: a skip would look like a pass."""
+    def possible(item):
+        if item.get_closest_marker("sim") and not is_sim():
+            return False
+        return not (item.get_closest_marker("vm") and "NEFS_KERNEL" not in os.environ)
+    left_out = [item for item in items if not possible(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if possible(item)]
+
+
+def pytest_sessionstart(session):
+    if not session.config.option.collectonly and not os.access(binary(), os.X_OK):
+        pytest.exit(f"no nefs executable at {binary()}: set NEFS or NEFS_BUILD", returncode=2)
+
+
+class TestTimeout(Exception):
+    """The test took too long."""
+    __test__ = False
+
+
+@pytest.fixture(autouse=True)
+def bounded(request):
+    """
+    No test hangs: SIGALRM ends what can be interrupted; what sleeps in the kernel for an answer
+    of the daemon is freed by killing the daemon. Children are killed after every test.
+    """
+    marker = request.node.get_closest_marker("limit")
+    limit = seconds(marker.args[0] if marker else 60)
+
+    def expired(*_):
+        raise TestTimeout(f"longer than {limit:g} s")
+
+    def free():
+        for mount in list(Mount.living):
+            mount.process.kill()
+
+    watchdog = threading.Timer(limit + 10, free)
+    watchdog.daemon = True
+    watchdog.start()
+    old = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, old)
+    stuck = [child.pid for child in list(Child.living) if not child.kill()]
+    watchdog.cancel()
+    if stuck:
+        free()
+        pytest.fail(f"processes that even SIGKILL does not end: {stuck}")
+
+
+class Shared:
+    """One mount for the tests of a module, made anew if a test broke it."""
+
+    def __init__(self):
+        self.mount = None
+
+    def get(self):
+        if self.mount is None:
+            self.mount = Mount()
+        return self.mount
+
+    def drop(self):
+        if self.mount is not None:
+            self.mount.discard()
+            self.mount.delete()
+            self.mount = None
+
+
+@pytest.fixture(scope="module")
+def shared():
+    holder = Shared()
+    yield holder
+    mount = holder.mount
+    if mount is None:
+        return
+    try:
+        mount.unmount()
+    finally:
+        holder.drop()
+
+
+@pytest.fixture
+def mount(shared, bounded):
+    """A mounted nefs without enclaves. What a test makes in it is removed behind it."""
+    mount = shared.get()
+    yield mount
+    try:
+        assert mount.alive(), f"nefs ended with {mount.process.returncode}: {mount.said()}"
+        mount.clear()
+    except BaseException:
+        shared.drop()
+        raise
+
+
+@pytest.fixture
+def new_mount(bounded):
+    """Makes mounts with options of their own; they must end cleanly."""
+    made = []
+
+    def make(*options, **kwargs):
+        mount = Mount(*options, **kwargs)
+        made.append(mount)
+        return mount
+    yield make
+    try:
+        for mount in made:
+            if mount in Mount.living:
+                assert mount.alive(), f"nefs ended with {mount.process.returncode}: {mount.said()}"
+                if mount.uid is None:
+                    mount.clear()
+                mount.unmount()
+    finally:
+        for mount in made:
+            mount.discard()
+            mount.delete()
+
+
+@pytest.fixture
+def enclave(mount):
+    """A new enclave, nothing set."""
+    return mount.enclave()
+
+
+@pytest.fixture
+def ready(enclave):
+    """An enclave with everything set."""
+    return enclave.ready()
+
+
+@pytest.fixture
+def running(enclave):
+    """A running enclave."""
+    return enclave.running()

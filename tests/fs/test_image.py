@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The image file: a file with offsets and a size, checked at its first write and at start."""
+import json
+import os
+import stat
+import struct
+import tempfile
+
+import eif_image
+import pytest
+from eif_image import CMDLINE, KERNEL, METADATA, RAMDISK, SIGNATURE, SMALL, build, patched
+from harness import eif_binary, outcome, put, read_outcome, run
+
+OTHER = build(ramdisks=(b"another one",))
+BIG = eif_image.padded(20 << 20)
+
+
+def write_chunks(path, data, size):
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    try:
+        for offset in range(0, len(data), size):
+            os.write(fd, data[offset:offset + size])
+    finally:
+        os.close(fd)
+
+
+def test_image_reads_back(enclave):
+    assert enclave.put("image", SMALL) == "OK"
+    assert enclave.get("image") == SMALL
+
+
+def test_image_is_private(enclave):
+    enclave.set("image", SMALL)
+    assert stat.S_IMODE(os.stat(enclave.path("image")).st_mode) == 0o600
+
+
+def test_image_size_is_the_files(enclave):
+    enclave.set("image", SMALL)
+    assert os.stat(enclave.path("image")).st_size == len(SMALL)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 548, 4096])
+def test_chunked_writes(enclave, size):
+    write_chunks(enclave.path("image"), SMALL, size)
+    assert enclave.get("image") == SMALL
+    assert enclave.ready(image=None).start() == "OK", enclave.error
+
+
+def test_size_grows_while_writing(enclave):
+    fd = os.open(enclave.path("image"), os.O_WRONLY | os.O_TRUNC)
+    try:
+        os.write(fd, SMALL[:600])
+        assert os.fstat(fd).st_size == 600
+        os.write(fd, SMALL[600:])
+        assert os.fstat(fd).st_size == len(SMALL)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("size", [4096, 65536, 1 << 20, 32 << 20])
+def test_big_image(enclave, size):
+    write_chunks(enclave.path("image"), BIG, size)
+    assert os.stat(enclave.path("image")).st_size == len(BIG)
+    assert enclave.get("image") == BIG
+
+
+def test_big_image_starts(enclave):
+    enclave.running(image=BIG, memory=b"128M")
+    assert enclave.get("image") == BIG
+
+
+def test_smaller_image_replaces_a_bigger(enclave):
+    enclave.set("image", BIG)
+    enclave.set("image", SMALL)
+    assert os.stat(enclave.path("image")).st_size == len(SMALL)
+    assert enclave.get("image") == SMALL
+
+
+def test_read_at_an_offset(enclave):
+    enclave.set("image", BIG)
+    fd = os.open(enclave.path("image"), os.O_RDONLY)
+    try:
+        for offset in (0, 1, 547, 4095, 1 << 20, len(BIG) - 10, len(BIG), len(BIG) + 10):
+            assert os.pread(fd, 5000, offset) == BIG[offset:offset + 5000]
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("junk", [b"x", b"\n", b"\x7fELF" + bytes(1000), b"PK\3\4", bytes(548),
+                                  b".eiF" + bytes(600), b"1\n"])
+def test_first_write_that_is_no_eif(enclave, junk):
+    enclave.set("image", SMALL)
+    assert enclave.put("image", junk) == "EINVAL"
+    assert b"image" in enclave.error or b"EIF" in enclave.error
+    assert enclave.get("image") == SMALL
+    assert os.stat(enclave.path("image")).st_size == len(SMALL)
+
+
+def test_first_write_that_is_no_eif_leaves_it_unset(enclave):
+    assert enclave.put("image", b"not an image") == "EINVAL"
+    assert enclave.get("image") == b""
+    assert os.stat(enclave.path("image")).st_size == 0
+
+
+@pytest.mark.parametrize("call", [
+    lambda path: os.close(os.open(path, os.O_WRONLY | os.O_TRUNC)),
+    lambda path: os.truncate(path, 0), lambda path: put(path, b"")])
+def test_truncation_keeps_the_image(enclave, call):
+    enclave.set("image", SMALL)
+    call(enclave.path("image"))
+    assert enclave.get("image") == SMALL
+    assert os.stat(enclave.path("image")).st_size == len(SMALL)
+
+
+def test_two_enclaves_have_their_own(mount):
+    first, second = mount.enclave(), mount.enclave()
+    first.set("image", SMALL)
+    second.set("image", OTHER)
+    assert (first.get("image"), second.get("image")) == (SMALL, OTHER)
+
+
+def test_replaced_after_a_stop(running):
+    running.stop()
+    running.settle()
+    running.set("image", OTHER)
+    assert running.get("image") == OTHER
+    assert running.start() == "OK", running.error
+
+
+# ---- By tools ----
+
+@pytest.fixture
+def source():
+    """An image file outside the mount."""
+    with tempfile.NamedTemporaryFile(prefix="nefs-image-", suffix=".eif", delete=False) as file:
+        file.write(BIG)
+    yield file.name
+    if os.path.exists(file.name):
+        os.unlink(file.name)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize("command", [
+    "cp $S image", "cp -p $S image", "cp --remove-destination $S image", "mv $S image",
+    "install -m 600 $S image", "dd if=$S of=image bs=1M status=none",
+    "dd if=$S of=image bs=4k status=none conv=fsync", "tee image < $S > /dev/null",
+    "cat $S > image", "cp $S staged && mv staged image"])
+def test_image_by(enclave, source, command, again):
+    if again:
+        enclave.set("image", SMALL)
+    done = run("sh", "-c", command, cwd=enclave.path(), env={**os.environ, "S": source})
+    assert done.returncode == 0, done.stderr
+    assert os.stat(enclave.path("image")).st_size == len(BIG)
+    assert enclave.get("image") == BIG
+    enclave.ready(image=None, memory=b"128M")
+    assert enclave.start() == "OK", enclave.error
+
+
+def test_staged_image_that_is_none(enclave):
+    enclave.set("image", SMALL)
+    put(enclave.path("staged"), b"junk", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    assert outcome(os.rename, enclave.path("staged"), enclave.path("image")) == "EINVAL"
+    assert enclave.get("image") == SMALL
+    assert outcome(os.unlink, enclave.path("staged")) == "OK"
+
+
+def test_staged_image_while_running(running):
+    put(running.path("staged"), OTHER, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    assert outcome(os.rename, running.path("staged"), running.path("image")) == "EBUSY"
+    assert running.get("image") == SMALL
+
+
+# ---- Corrupt images ----
+
+def table(field, index):
+    """Offset in the header of section_offsets[index] or section_sizes[index]."""
+    return {"offset": 28, "size": 284}[field] + 8 * index
+
+
+def u64(value):
+    return struct.pack(">Q", value & (1 << 64) - 1)
+
+
+def section_header(image, index):
+    return struct.unpack_from(">Q", image, table("offset", index))[0]
+
+
+def lying_size(value):
+    """Both sizes of section 3 say the same lie."""
+    image = patched(SMALL, table("size", 3), u64(value))
+    return patched(image, section_header(image, 3) + 4, u64(value))
+
+
+KERNEL_DATA = eif_image.bzimage()
+CORRUPT = {
+    "a header and no more": SMALL[:548],
+    "half a header": SMALL[:300],
+    "the magic alone": SMALL[:4],
+    "a byte missing": SMALL[:-1],
+    "cut in the kernel": SMALL[:700],
+    "a bit of the kernel flipped": SMALL[:600] + bytes([SMALL[600] ^ 1]) + SMALL[601:],
+    "a wrong CRC": SMALL[:544] + bytes(4) + SMALL[548:],
+    "a byte too many": SMALL + b"x",
+    "version 0": build(version=0),
+    "version 1": build(version=1),
+    "version 5": build(version=5),
+    "no sections": patched(SMALL, 26, b"\0\0"),
+    "one section": patched(SMALL, 26, b"\0\1"),
+    "33 sections": patched(SMALL, 26, b"\0\x21"),
+    "65535 sections": patched(SMALL, 26, b"\xff\xff"),
+    "more sections than there are": patched(SMALL, 26, b"\0\x0a"),
+    "an offset behind the end": patched(SMALL, table("offset", 4), u64(len(SMALL))),
+    "an offset in the header": patched(SMALL, table("offset", 0), u64(100)),
+    "an offset that wraps": patched(SMALL, table("offset", 4), u64(-4)),
+    "an offset of 2^63": patched(SMALL, table("offset", 4), u64(1 << 63)),
+    "a size that differs": patched(SMALL, table("size", 3), u64(1)),
+    "a size of 2^64-1": lying_size(-1),
+    "a size that wraps to the front": lying_size(-12),
+    "a size of 1 TiB": lying_size(1 << 40),
+    "a size one too large": lying_size(len(b"RAMDISK1") + 1 + 12 + len(b"RAMDISK2")),
+    "sections that overlap": patched(SMALL, table("offset", 4),
+                                     u64(section_header(SMALL, 3))),
+    "type 0": build(sections=[(KERNEL, KERNEL_DATA), (CMDLINE, b"x"), (METADATA, b"{}"),
+                              (RAMDISK, b"r"), (0, b"x")]),
+    "type 6": build(sections=[(KERNEL, KERNEL_DATA), (CMDLINE, b"x"), (METADATA, b"{}"),
+                              (RAMDISK, b"r"), (6, b"x")]),
+    "a second kernel": build(sections=[(KERNEL, KERNEL_DATA), (KERNEL, KERNEL_DATA),
+                                       (CMDLINE, b"x"), (METADATA, b"{}"), (RAMDISK, b"r")]),
+    "a second command line": build(sections=[(KERNEL, KERNEL_DATA), (CMDLINE, b"x"),
+                                             (CMDLINE, b"x"), (METADATA, b"{}"), (RAMDISK, b"r")]),
+    "no kernel": build(sections=[(CMDLINE, b"x"), (METADATA, b"{}"), (RAMDISK, b"r")]),
+    "no command line": build(sections=[(KERNEL, KERNEL_DATA), (METADATA, b"{}"),
+                                       (RAMDISK, b"r")]),
+    "version 4 without metadata": build(sections=[(KERNEL, KERNEL_DATA), (CMDLINE, b"x"),
+                                                  (RAMDISK, b"r")]),
+    "a ramdisk before the kernel": build(sections=[(RAMDISK, b"r"), (KERNEL, KERNEL_DATA),
+                                                   (CMDLINE, b"x"), (METADATA, b"{}")]),
+    "two signatures": build(sections=[(KERNEL, KERNEL_DATA), (CMDLINE, b"x"), (METADATA, b"{}"),
+                                      (RAMDISK, b"r"), (SIGNATURE, b"x"), (SIGNATURE, b"x")]),
+    "a signature too long": build(sections=[(KERNEL, KERNEL_DATA), (CMDLINE, b"x"),
+                                            (METADATA, b"{}"), (RAMDISK, b"r"),
+                                            (SIGNATURE, bytes(32769))]),
+    "a kernel that is none": build(kernel=b"not a kernel at all" * 50),
+    "a kernel of another architecture": build(flags=1),
+}
+
+
+@pytest.mark.parametrize("what", sorted(CORRUPT))
+def test_corrupt_image_is_refused_at_start(enclave, what):
+    image = CORRUPT[what]
+    assert enclave.put("image", image) == "OK"
+    enclave.ready(image=None)
+    assert enclave.start() == "EINVAL", what
+    assert enclave.state == "failed"
+    sentence = enclave.error
+    assert sentence.count(b"\n") == 1 and len(sentence) > 20
+    assert enclave.get("image") == image, "left as it was"
+    assert enclave.get("slot") == b"\n"
+    enclave.set("image", SMALL)
+    assert enclave.start() == "OK", enclave.error
+
+
+@pytest.mark.parametrize("what", ["a byte missing", "a size of 2^64-1", "a second kernel",
+                                  "a wrong CRC", "half a header"])
+def test_corrupt_image_has_no_measurements(enclave, what):
+    enclave.set("image", CORRUPT[what])
+    for name in ("measurements", "image_info"):
+        assert read_outcome(enclave.path(name)) in (b"", "EINVAL")
+
+
+def test_truncated_anywhere(enclave):
+    """A cut at any place is refused; the daemon survives all of them."""
+    enclave.ready(image=None)
+    for size in range(4, len(SMALL), 37):
+        assert enclave.put("image", SMALL[:size]) == "OK"
+        assert enclave.start() == "EINVAL", f"cut at {size}"
+
+
+def test_memory_too_small_for_the_image(enclave):
+    enclave.ready(image=eif_image.padded(80 << 20), memory=b"64M")
+    assert enclave.start() in ("ENOMEM", "EINVAL")
+    assert b"64" in enclave.error or b"67108864" in enclave.error
+    enclave.set("memory", b"512M")
+    assert enclave.start() == "OK", enclave.error
+
+
+# ---- What the image is ----
+
+def test_no_image_no_measurements(enclave):
+    assert enclave.get("measurements") == b""
+    assert enclave.get("image_info") == b""
+
+
+@pytest.mark.parametrize("arguments", [
+    {}, {"ramdisks": (b"only one",)}, {"cmdline": b"another=line"},
+    {"ramdisks": (b"a", b"b", b"c")}, {"kernel": eif_image.bzimage(b"\x90")}])
+def test_measurements(enclave, arguments):
+    enclave.set("image", build(**arguments))
+    assert enclave.get("measurements") == eif_image.measurements(**arguments)
+
+
+def test_measurements_of_one_ramdisk(enclave):
+    """PCR2 of nothing: vector 1 of facts/eif.md."""
+    enclave.set("image", build(ramdisks=(b"r",)))
+    assert (b"PCR2 21b9efbc184807662e966d34f390821309eeac6802309798826296bf3e8bec7c10edb30948c90ba6"
+            b"7310f7b964fc500a\n") in enclave.get("measurements")
+
+
+def test_measurements_follow_the_image(enclave):
+    enclave.set("image", SMALL)
+    before = enclave.get("measurements")
+    enclave.set("image", OTHER)
+    assert enclave.get("measurements") not in (before, b"")
+
+
+def test_measurements_while_running(running):
+    assert running.get("measurements") == eif_image.measurements()
+
+
+def test_measurements_of_a_big_image(enclave):
+    enclave.set("image", BIG)
+    ramdisks = (b"RAMDISK1", bytes(range(256)) * ((20 << 20) // 256 + 1))
+    assert enclave.get("measurements") == eif_image.measurements(ramdisks=ramdisks)
+
+
+def test_image_info_is_json(enclave):
+    enclave.set("image", SMALL)
+    info = json.loads(enclave.get("image_info"))
+    text = json.dumps(info)
+    assert isinstance(info, dict)
+    assert "ImageName" in text and "x86_64" in text
+
+
+def test_image_info_agrees_with_nefs_eif(enclave, source):
+    tool = eif_binary()
+    assert tool, "nefs-eif not found: set NEFS_EIF"
+    enclave.set("image", BIG)
+    done = run(tool, "describe", source)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(enclave.get("image_info")) == json.loads(done.stdout)

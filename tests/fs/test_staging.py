@@ -1,0 +1,475 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Staging files, rename-commit, unlink and re-creation; and what cannot be made at all."""
+import os
+import socket
+import stat
+
+import pytest
+from harness import (RENAME_EXCHANGE, RENAME_NOREPLACE, SETTABLE, READ_ONLY, fd_outcome, get,
+                     outcome, put, renameat2)
+
+CREATE = os.O_WRONLY | os.O_CREAT
+CREATE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+
+# ---- Staging files ----
+
+@pytest.mark.parametrize("name", ["x", ".hidden", ".memory.swp", "4913", "memory~", "a b",
+                                  ".ansible_tmpabcdefghmemory", "memory.tmp", "MEMORY",
+                                  "sedAbCdEf", "-dash", "caf\u00e9", "n" * 200, "x.lock"])
+def test_any_name(enclave, name):
+    assert enclave.put(name, b"content\n", CREATE_NEW) == "OK"
+    assert enclave.get(name) == b"content\n"
+    assert name in enclave.listing()
+    assert outcome(os.unlink, enclave.path(name)) == "OK"
+    assert name not in enclave.listing()
+
+
+def test_name_too_long(enclave):
+    assert enclave.put("n" * 256, b"", CREATE_NEW) == "ENAMETOOLONG"
+
+
+def test_it_is_an_ordinary_file(enclave):
+    """Offsets, truncation, append and seeking count here."""
+    fd = os.open(enclave.path("x"), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        assert os.write(fd, b"hello world") == 11
+        assert os.pwrite(fd, b"J", 0) == 1
+        assert os.pread(fd, 100, 0) == b"Jello world"
+        os.ftruncate(fd, 5)
+        assert os.pread(fd, 100, 0) == b"Jello"
+        assert os.fstat(fd).st_size == 5
+    finally:
+        os.close(fd)
+    assert enclave.put("x", b"!", os.O_WRONLY | os.O_APPEND) == "OK"
+    assert enclave.get("x") == b"Jello!"
+    assert enclave.put("x", b"new") == "OK"
+    assert enclave.get("x") == b"new"
+
+
+def test_exclusive_creation(enclave):
+    assert enclave.put("x", b"1", CREATE_NEW) == "OK"
+    assert enclave.put("x", b"2", CREATE_NEW) == "EEXIST"
+    assert enclave.get("x") == b"1"
+
+
+@pytest.mark.parametrize("name", ["memory", "state", "image"])
+def test_exclusive_creation_of_a_control_file(enclave, name):
+    assert enclave.put(name, b"64M", CREATE_NEW) == "EEXIST"
+
+
+def test_mode_is_as_asked(enclave):
+    old = os.umask(0o027)
+    try:
+        os.close(os.open(enclave.path("x"), CREATE_NEW, 0o666))
+    finally:
+        os.umask(old)
+    assert enclave.mode("x") == 0o640
+
+
+def test_attributes_are_real(enclave):
+    enclave.put("x", b"content", CREATE_NEW)
+    path = enclave.path("x")
+    os.chmod(path, 0o751)
+    os.chown(path, 12, 34)
+    os.utime(path, (1000000000, 1100000000))
+    status = os.stat(path)
+    assert stat.S_IMODE(status.st_mode) == 0o751
+    assert (status.st_uid, status.st_gid) == (12, 34)
+    assert (status.st_atime, status.st_mtime) == (1000000000, 1100000000)
+    assert status.st_size == 7
+
+
+def test_fsync(enclave):
+    fd = os.open(enclave.path("x"), CREATE_NEW)
+    try:
+        os.write(fd, b"1")
+        assert outcome(os.fsync, fd) == "OK"
+    finally:
+        os.close(fd)
+
+
+def test_at_most_64(enclave):
+    names = [f"s{i}" for i in range(64)]
+    for name in names:
+        assert enclave.put(name, b"", CREATE_NEW) == "OK"
+    assert enclave.put("one-more", b"", CREATE_NEW) == "ENOSPC"
+    assert "one-more" not in enclave.listing()
+    os.unlink(enclave.path("s0"))
+    assert enclave.put("one-more", b"", CREATE_NEW) == "OK"
+
+
+def test_the_bound_is_per_enclave(mount):
+    first, second = mount.enclave(), mount.enclave()
+    for number in range(64):
+        first.put(f"s{number}", b"", CREATE_NEW)
+    assert second.put("x", b"", CREATE_NEW) == "OK"
+
+
+def test_size_is_bounded(enclave):
+    """A sparse file of a terabyte is refused; where the bound is, the contract leaves open."""
+    fd = os.open(enclave.path("x"), CREATE_NEW)
+    try:
+        assert outcome(os.pwrite, fd, b"x", 1 << 42) in ("EFBIG", "ENOSPC")
+        assert outcome(os.ftruncate, fd, 1 << 42) in ("EFBIG", "ENOSPC")
+    finally:
+        os.close(fd)
+
+
+def test_unlinked_while_open(enclave):
+    fd = os.open(enclave.path("x"), os.O_RDWR | os.O_CREAT)
+    try:
+        os.write(fd, b"still here")
+        os.unlink(enclave.path("x"))
+        assert os.pread(fd, 100, 0) == b"still here"
+    finally:
+        os.close(fd)
+
+
+def test_unlinked_ones_leave_the_spool(mount, enclave):
+    before = mount.spooled()
+    for _ in range(100):
+        enclave.put("x", b"content", CREATE_NEW)
+        os.unlink(enclave.path("x"))
+    assert mount.spooled() == before
+
+
+def test_renamed_to_another_name(enclave):
+    enclave.put("x", b"content", CREATE_NEW)
+    assert outcome(os.rename, enclave.path("x"), enclave.path("y")) == "OK"
+    assert enclave.get("y") == b"content"
+    assert outcome(os.stat, enclave.path("x")) == "ENOENT"
+
+
+def test_renamed_over_another(enclave):
+    enclave.put("x", b"new", CREATE_NEW)
+    enclave.put("y", b"old", CREATE_NEW)
+    assert outcome(os.rename, enclave.path("x"), enclave.path("y")) == "OK"
+    assert enclave.get("y") == b"new"
+    assert "x" not in enclave.listing()
+
+
+def test_private_to_the_directory(mount):
+    first, second = mount.enclave(), mount.enclave()
+    first.put("x", b"1", CREATE_NEW)
+    assert outcome(os.stat, second.path("x")) == "ENOENT"
+
+
+def test_rmdir_takes_staged_files_along(mount, enclave):
+    enclave.put("x", b"content", CREATE_NEW)
+    assert outcome(os.rmdir, enclave.path()) == "OK"
+    assert mount.spooled() == []
+
+
+def test_staging_while_running(running):
+    assert running.put("x", b"content", CREATE_NEW) == "OK"
+    assert outcome(os.unlink, running.path("x")) == "OK"
+
+
+# ---- Rename as commit ----
+
+def stage(enclave, content, name="staged"):
+    assert enclave.put(name, content, CREATE_NEW) == "OK"
+    return enclave.path(name)
+
+
+def test_commit(enclave):
+    assert outcome(os.rename, stage(enclave, b"128M\n"), enclave.path("memory")) == "OK"
+    assert enclave.get("memory") == b"128M\n"
+    assert outcome(os.stat, enclave.path("staged")) == "ENOENT"
+
+
+def test_commit_keeps_mode_and_owner_of_the_control_file(enclave):
+    staged = stage(enclave, b"128M\n")
+    os.chmod(staged, 0o600)
+    os.chown(staged, 12, 34)
+    os.rename(staged, enclave.path("memory"))
+    status = os.stat(enclave.path("memory"))
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o644, 0, 0)
+
+
+@pytest.mark.parametrize("content,code", [(b"512MB", "EINVAL"), (b"62M", "ERANGE"),
+                                          (b" " * 5000, "E2BIG")])
+def test_refused_commit(enclave, content, code):
+    enclave.set("memory", b"64M\n")
+    staged = stage(enclave, content)
+    assert outcome(os.rename, staged, enclave.path("memory")) == code
+    assert enclave.get("memory") == b"64M\n"
+    assert get(staged) == content, "the staged file is still there"
+    assert enclave.error.startswith(b"memory") or b"memory" in enclave.error
+    assert outcome(os.unlink, staged) == "OK"
+
+
+def test_commit_of_an_empty_file_is_a_no_op(enclave):
+    """As an empty write is."""
+    enclave.set("memory", b"64M\n")
+    assert outcome(os.rename, stage(enclave, b""), enclave.path("memory")) == "OK"
+    assert enclave.get("memory") == b"64M\n"
+    assert "staged" not in enclave.listing()
+
+
+def test_writes_after_a_commit_reach_the_control_file(enclave):
+    for value in (b"128M\n", b"256M\n"):
+        os.rename(stage(enclave, value), enclave.path("memory"))
+    enclave.set("memory", b"64M\n")
+    assert enclave.get("memory") == b"64M\n"
+    assert enclave.put("memory", b"x") == "EINVAL"
+
+
+def test_an_fd_of_the_control_file_survives_a_commit(enclave):
+    enclave.set("memory", b"64M\n")
+    fd = os.open(enclave.path("memory"), os.O_RDWR)
+    try:
+        os.rename(stage(enclave, b"128M\n"), enclave.path("memory"))
+        assert os.pread(fd, 100, 0) == b"128M\n"
+        os.write(fd, b"256M\n")
+    finally:
+        os.close(fd)
+    assert enclave.get("memory") == b"256M\n"
+
+
+def test_an_fd_of_the_staged_file_after_a_commit(enclave):
+    """Whoever still writes to the temporary file does not reach the control file unchecked."""
+    fd = os.open(enclave.path("x"), os.O_RDWR | os.O_CREAT)
+    try:
+        os.write(fd, b"128M\n")
+        os.rename(enclave.path("x"), enclave.path("memory"))
+        outcome(os.pwrite, fd, b"garbage", 0)
+        assert enclave.get("memory") == b"128M\n"
+    finally:
+        os.close(fd)
+
+
+def test_same_staged_name_again(enclave):
+    for value in (b"64M\n", b"128M\n", b"256M\n"):
+        os.rename(stage(enclave, value), enclave.path("memory"))
+        assert enclave.get("memory") == value
+
+
+def test_commit_into_a_read_only_file(enclave):
+    staged = stage(enclave, b"running\n")
+    assert outcome(os.rename, staged, enclave.path("state")) in ("EPERM", "EACCES", "EINVAL")
+    assert enclave.get("state") == b"init\n"
+    assert get(staged) == b"running\n"
+
+
+def test_commit_with_noreplace(enclave):
+    enclave.set("memory", b"64M\n")
+    staged = stage(enclave, b"128M\n")
+    assert renameat2(staged, enclave.path("memory"), RENAME_NOREPLACE) == "EEXIST"
+    assert enclave.get("memory") == b"64M\n"
+
+
+def test_exchange_is_not_a_commit(enclave):
+    enclave.set("memory", b"64M\n")
+    staged = stage(enclave, b"128M\n")
+    assert renameat2(staged, enclave.path("memory"), RENAME_EXCHANGE) != "OK"
+    assert enclave.get("memory") == b"64M\n" and get(staged) == b"128M\n"
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "memory~", "vcpus", "x.lock"])
+@pytest.mark.parametrize("name", ["memory", "state", "image", "start"])
+def test_a_control_file_cannot_be_renamed(enclave, name, target):
+    assert outcome(os.rename, enclave.path(name), enclave.path(target)) == "EPERM"
+    assert name in enclave.listing()
+
+
+def test_a_control_file_cannot_be_moved_away(mount):
+    first, second = mount.enclave(), mount.enclave()
+    first.set("memory", b"64M\n")
+    assert outcome(os.rename, first.path("memory"), second.path("memory")) in ("EPERM", "EXDEV")
+    assert outcome(os.rename, first.path("memory"), mount.path("memory")) in ("EPERM", "EXDEV")
+    assert first.get("memory") == b"64M\n" and second.get("memory") == b""
+
+
+def test_a_staged_file_cannot_leave(mount, enclave):
+    staged = stage(enclave, b"x")
+    assert outcome(os.rename, staged, mount.path("x")) in ("EPERM", "EXDEV")
+    assert get(staged) == b"x"
+    assert not os.path.exists(mount.path("x"))
+
+
+# ---- Unlink of control files ----
+
+@pytest.mark.parametrize("name,value,default", [
+    ("memory", b"64M\n", b""), ("vcpus", b"2\n", b""), ("cpus", b"2-3\n", b""),
+    ("cid", b"77\n", b"0\n"), ("debug", b"1\n", b"0\n"), ("boot_timeout", b"9\n", b"0\n")])
+@pytest.mark.parametrize("flags", [CREATE_NEW, CREATE], ids=["O_EXCL", "O_CREAT"])
+def test_unlink_resets_and_hides(enclave, name, value, default, flags):
+    enclave.set(name, value)
+    assert outcome(os.unlink, enclave.path(name)) == "OK"
+    assert name not in enclave.listing()
+    assert outcome(os.stat, enclave.path(name)) == "ENOENT"
+    assert enclave.put(name, value, os.O_WRONLY) == "ENOENT"
+    assert outcome(os.unlink, enclave.path(name)) == "ENOENT"
+    os.close(os.open(enclave.path(name), flags, 0o644))
+    assert name in enclave.listing()
+    assert enclave.get(name) == default
+    assert enclave.mode(name) == 0o644
+    enclave.set(name, value)
+
+
+def test_unlink_of_the_image(mount, enclave):
+    enclave.ready()
+    assert outcome(os.unlink, enclave.path("image")) == "OK"
+    assert mount.spooled() == []
+    assert outcome(os.stat, enclave.path("image")) == "ENOENT"
+    assert enclave.get("measurements") == b""
+    assert enclave.start() == "EINVAL"
+    assert enclave.put("image", b"", CREATE_NEW) == "OK"
+    assert enclave.get("image") == b""
+
+
+def test_hidden_counts_as_unset(enclave):
+    enclave.ready()
+    os.unlink(enclave.path("memory"))
+    assert enclave.start() == "EINVAL"
+    assert b"memory" in enclave.error
+
+
+def test_commit_brings_a_hidden_file_back(enclave):
+    os.unlink(enclave.path("memory"))
+    assert outcome(os.rename, stage(enclave, b"128M\n"), enclave.path("memory")) == "OK"
+    assert enclave.get("memory") == b"128M\n"
+    assert enclave.put("memory", b"x") == "EINVAL"
+    assert enclave.mode("memory") == 0o644
+
+
+def test_refused_commit_onto_a_hidden_file(enclave):
+    os.unlink(enclave.path("memory"))
+    staged = stage(enclave, b"512MB")
+    assert outcome(os.rename, staged, enclave.path("memory")) == "EINVAL"
+    assert get(staged) == b"512MB"
+
+
+def test_recreated_file_is_checked_as_before(enclave):
+    os.unlink(enclave.path("memory"))
+    assert enclave.put("memory", b"512MB", CREATE_NEW) == "EINVAL"
+    assert enclave.get("memory") == b""
+    assert enclave.put("memory", b"64M") == "OK"
+
+
+def test_an_fd_open_across_unlink(enclave):
+    enclave.set("memory", b"64M\n")
+    fd = os.open(enclave.path("memory"), os.O_RDONLY)
+    try:
+        os.unlink(enclave.path("memory"))
+        assert fd_outcome(fd) in (b"", b"64M\n", "ENODEV", "ENOENT")
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("name", sorted(READ_ONLY))
+def test_unlink_of_a_read_only_file_changes_nothing(enclave, name):
+    assert outcome(os.unlink, enclave.path(name)) == "OK"
+    assert name in enclave.listing()
+    assert outcome(os.stat, enclave.path(name)) == "OK"
+
+
+@pytest.mark.parametrize("name", ["version", "backend", "events", "journal", "error"])
+def test_root_files_stay(mount, name):
+    outcome(os.unlink, mount.path(name))
+    assert name in os.listdir(mount.root)
+    assert outcome(os.stat, mount.path(name)) == "OK"
+
+
+@pytest.mark.sim
+def test_sim_files_stay(mount):
+    for name in ("crash", "fault", "slots"):
+        outcome(os.unlink, mount.path("sim", name))
+        assert outcome(os.stat, mount.path("sim", name)) == "OK"
+
+
+# ---- What cannot be made ----
+
+def bind_socket(path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+
+
+FORBIDDEN = {
+    "symlink": lambda path: os.symlink("state", path),
+    "fifo": lambda path: os.mkfifo(path),
+    "device": lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3)),
+    "socket": bind_socket,
+    "hard link": lambda path: os.link(os.path.join(os.path.dirname(path), "state"), path),
+}
+
+
+@pytest.mark.parametrize("what", sorted(FORBIDDEN))
+def test_forbidden_in_an_enclave(enclave, what):
+    before = enclave.listing()
+    os.chdir("/")
+    assert outcome(FORBIDDEN[what], enclave.path("n")) == "EPERM"
+    assert enclave.listing() == before
+
+
+@pytest.mark.parametrize("what", sorted(FORBIDDEN))
+def test_forbidden_in_the_root(mount, enclave, what):
+    if what == "hard link":
+        assert outcome(os.link, mount.path("version"), mount.path("n")) == "EPERM"
+    else:
+        assert outcome(FORBIDDEN[what], mount.path("n")) == "EPERM"
+    assert "n" not in os.listdir(mount.root)
+
+
+def test_hard_link_of_a_staged_file(enclave):
+    enclave.put("x", b"1", CREATE_NEW)
+    assert outcome(os.link, enclave.path("x"), enclave.path("y")) == "EPERM"
+
+
+def test_mknod_of_a_regular_file_is_as_creation_or_forbidden(enclave):
+    result = outcome(os.mknod, enclave.path("n"), stat.S_IFREG | 0o600)
+    assert result in ("OK", "EPERM")
+    assert ("n" in enclave.listing()) == (result == "OK")
+
+
+def test_file_in_the_root(mount):
+    assert put(mount.path("x"), b"1", CREATE_NEW) == "EPERM"
+    assert put(mount.path("x"), b"1", CREATE) == "EPERM"
+    assert "x" not in os.listdir(mount.root)
+
+
+@pytest.mark.sim
+def test_nothing_can_be_made_in_sim(mount):
+    assert put(mount.path("sim/x"), b"1", CREATE_NEW) == "EPERM"
+    assert outcome(os.mkdir, mount.path("sim/x")) == "EPERM"
+    assert outcome(os.mkdir, mount.path("sim/x.lock")) == "EPERM"
+
+
+@pytest.mark.parametrize("name", ["sub", ".hidden", "lock", "x.locked"])
+def test_other_directories(enclave, name):
+    assert outcome(os.mkdir, enclave.path(name)) == "EPERM"
+    assert name not in enclave.listing()
+
+
+def test_lock_directories(enclave):
+    path = enclave.path("memory20240101-12-abc.lock")
+    assert outcome(os.mkdir, path) == "OK"
+    assert os.path.isdir(path) and os.listdir(path) == []
+    assert outcome(os.mkdir, path) == "EEXIST"
+    assert put(os.path.join(path, "x"), b"1", CREATE_NEW) == "EPERM"
+    assert outcome(os.rmdir, path) == "OK"
+    assert outcome(os.stat, path) == "ENOENT"
+
+
+def test_lock_directories_are_bounded(enclave):
+    """They count as staging does; nobody fills the daemon with them."""
+    results = [outcome(os.mkdir, enclave.path(f"{i}.lock")) for i in range(70)]
+    assert results[0] == "OK" and "ENOSPC" in results
+    for i in range(70):
+        outcome(os.rmdir, enclave.path(f"{i}.lock"))
+
+
+@pytest.mark.parametrize("name", ["memory", "state"])
+def test_directory_with_a_control_files_name(enclave, name):
+    assert outcome(os.mkdir, enclave.path(name)) == "EEXIST"
+
+
+def test_every_settable_file_can_be_staged_for(enclave):
+    values = {"memory": b"64M\n", "vcpus": b"2\n", "cpus": b"2-3\n", "cid": b"9\n",
+              "debug": b"1\n", "boot_timeout": b"5\n"}
+    assert set(values) == set(SETTABLE) - {"image"}
+    for name, value in values.items():
+        assert outcome(os.rename, stage(enclave, value), enclave.path(name)) == "OK"
+        assert enclave.get(name) == value
