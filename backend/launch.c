@@ -9,7 +9,8 @@
  *
  * ENDING is reached from everywhere by end_launch() and does the same everywhere: what is left on
  * the console is read, what has been taken is given back in a worker; `ended` is reported when both
- * are done, or after GRACE_USEC, so that a slow device cannot delay the news.
+ * are done, or after GRACE_USEC, so that a slow device cannot delay the news. A stop that was asked
+ * for is no news: it is reported when the device has done it.
  */
 #include "launch.h"
 
@@ -199,7 +200,9 @@ static int on_grace_over(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source;
 	(void)usec;
-	report_end(launch);
+	launch->drained = true;
+	if (launch->how != BACKEND_STOPPED && !launch->reported)
+		report_end(launch);
 	settle(launch);
 	return 0;
 }

@@ -42,6 +42,7 @@ struct enclave {
 
 	struct settings settings;
 	struct spool_file *image; /* NULL: none */
+	bool image_stale;	  /* truncate(2) to 0: the next write begins a new one */
 	char *measurements;	  /* of this image; NULL: not computed */
 	char *image_info;
 	uint64_t image_generation;

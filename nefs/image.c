@@ -40,6 +40,7 @@ static void replace_image(struct enclave *enclave, struct spool_file *file)
 {
 	spool_file_unref(enclave->image);
 	enclave->image = file;
+	enclave->image_stale = false;
 	enclave_image_changed(enclave);
 }
 
@@ -50,6 +51,7 @@ void image_reset(struct node *node)
 
 static int open_image(struct handle *handle, struct nefs_error *err)
 {
+	(void)err;
 	if ((handle->flags & O_ACCMODE) == O_RDONLY)
 		return 0;
 	/*
@@ -57,7 +59,7 @@ static int open_image(struct handle *handle, struct nefs_error *err)
 	 * must not cost the image that was there.
 	 */
 	handle->truncate = (handle->flags & O_TRUNC) != 0;
-	return handle->truncate ? check_idle(of(handle->node), err) : 0;
+	return 0;
 }
 
 static void read_image(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
@@ -79,7 +81,7 @@ static ssize_t write_image(
 	struct handle *handle, const char *data, size_t size, off_t offset, struct nefs_error *err)
 {
 	struct enclave *enclave = of(handle->node);
-	bool fresh = !enclave->image || handle->truncate;
+	bool fresh = !enclave->image || handle->truncate || enclave->image_stale;
 	struct spool_file *file;
 	ssize_t written;
 	int failed = check_idle(enclave, err);
@@ -113,16 +115,18 @@ static ssize_t write_image(
 static int truncate_image(struct node *node, uint64_t size, struct nefs_error *err)
 {
 	struct enclave *enclave = of(node);
-	int failed = check_idle(enclave, err);
+	int failed;
 
-	if (failed)
-		return failed;
-	if (!enclave->image && size == 0)
-		return 0;
+	/* As for O_TRUNC: emptying it is what a writer does first, and must cost nothing yet. */
 	if (size == 0) {
-		replace_image(enclave, NULL);
+		enclave->image_stale = true;
 		return 0;
 	}
+	if (enclave->image && size == enclave->image->size)
+		return 0;
+	failed = check_idle(enclave, err);
+	if (failed)
+		return failed;
 	if (!enclave->image)
 		return nefs_error_set(err, EINVAL, "there is no image to resize; write one");
 	failed = spool_truncate(enclave->image, size, err);

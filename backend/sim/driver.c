@@ -46,12 +46,24 @@ static void free_enclave(struct sim *sim, struct enclave_fd *enclave)
 {
 	struct ne_reply reply;
 
+	int failed = 0;
+
 	if (enclave->state == ENCLAVE_RUNNING)
-		request_slot(sim, NE_CMD_ENCLAVE_STOP, enclave->slot_uid, &reply);
-	request_slot(sim, NE_CMD_SLOT_FREE, enclave->slot_uid, &reply);
-	cpu_claims_release(sim->cpus, &enclave->cpus);
+		failed = request_slot(sim, NE_CMD_ENCLAVE_STOP, enclave->slot_uid, &reply);
+	if (!failed)
+		failed = request_slot(sim, NE_CMD_SLOT_FREE, enclave->slot_uid, &reply);
+	/*
+	 * What the device has not let go of must not be given to anybody else: as on Linux it is
+	 * lost until the module is loaded again.
+	 */
+	if (!failed)
+		cpu_claims_release(sim->cpus, &enclave->cpus);
+	else
+		free(enclave->cpus.cores);
 	for (size_t i = 0; i < enclave->region_count; i++) {
-		memory_unpin(sim->memory, enclave->regions[i].runs, enclave->regions[i].run_count);
+		if (!failed)
+			memory_unpin(sim->memory, enclave->regions[i].runs,
+				enclave->regions[i].run_count);
 		free(enclave->regions[i].runs);
 	}
 	free(enclave->regions);
@@ -430,6 +442,11 @@ int sim_dev_crash(struct ne_dev *dev, uint64_t slot_uid, struct nefs_error *err)
 int sim_dev_set_faults(struct ne_dev *dev, const char *text, size_t size, struct nefs_error *err)
 {
 	return device_set_faults(sim_of(dev)->device, text, size, err);
+}
+
+int sim_dev_map_other_node(struct ne_dev *dev, void **address, struct nefs_error *err)
+{
+	return memory_map_other_node(sim_of(dev)->memory, address, err);
 }
 
 char *sim_dev_slots(struct ne_dev *dev)

@@ -12,7 +12,6 @@
 #include "memory.h"
 #include "sim.h"
 #include <pthread.h>
-#include <sys/ioctl.h>
 #include <sys/queue.h>
 
 #define NE_MIN_ENCLAVE_MEMORY (64ULL << 20)

@@ -29,6 +29,12 @@ int sim_dev_crash(struct ne_dev *dev, uint64_t slot_uid, struct nefs_error *err)
 /* Replaces the fault plan; see backend_sim_set_faults. */
 int sim_dev_set_faults(struct ne_dev *dev, const char *text, size_t size, struct nefs_error *err);
 
+/*
+ * Maps the one huge page (2 MiB) of the machine's second NUMA node, which no enclave may have:
+ * NE_ERR_MEM_DIFFERENT_NUMA_NODE can be tried with it. Undone by unmap. EBUSY: it is mapped.
+ */
+int sim_dev_map_other_node(struct ne_dev *dev, void **address, struct nefs_error *err);
+
 /* "uid state vcpus memory cid" of each slot, a line each, malloc'ed; NULL if out of memory. */
 char *sim_dev_slots(struct ne_dev *dev);
 

@@ -18,6 +18,7 @@
 #ifndef NEFS_NE_DEV_H
 #define NEFS_NE_DEV_H
 
+#include <linux/ioctl.h>
 #include <linux/nitro_enclaves.h>
 #include <nefs/error.h>
 #include <stdbool.h>
