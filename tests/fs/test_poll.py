@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""poll, select, epoll and inotify: what kernfs does (facts/conventions.md section 1)."""
+import os
+import select
+import signal
+import subprocess
+
+import pytest
+from harness import (CHANGED, SIM_FILES, USABLE, Child, Inotify, Watched, eventually,
+                     fd_outcome, flat_keyed, outcome, poll_change, poll_now, put, seconds)
+
+POLLABLE = ["events", "state", "error", "memory.effective", "cpus.effective", "cid.effective",
+            "slot"]
+# What a crash changes: all but `error`, which it may fill as well.
+CHANGED_BY_CRASH = [name for name in POLLABLE if name != "error"]
+PLAIN = ["memory", "vcpus", "cpus", "image", "cid", "debug", "boot_timeout", "start", "wait",
+         "measurements", "image_info"]
+
+
+# ---- the mask ----
+
+@pytest.mark.parametrize("name", POLLABLE)
+def test_poll_before_the_first_read_fires(enclave, name):
+    fd = os.open(enclave.path(name), os.O_RDONLY)
+    try:
+        assert poll_now(fd) & (CHANGED | USABLE) == CHANGED | USABLE
+        assert poll_now(fd) & CHANGED == CHANGED, "only a read may take it back"
+        os.read(fd, 4096)
+        assert poll_now(fd) & (CHANGED | USABLE) == USABLE
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("name", ["events", "error"])
+def test_poll_in_the_root_before_the_first_read_fires(mount, name):
+    fd = os.open(mount.path(name), os.O_RDONLY)
+    try:
+        assert poll_now(fd) & (CHANGED | USABLE) == CHANGED | USABLE
+        os.read(fd, 4096)
+        assert poll_now(fd) & (CHANGED | USABLE) == USABLE
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_other_files_answer_the_default_mask(running, name):
+    fd = os.open(running.path(name), os.O_RDONLY)
+    try:
+        assert poll_now(fd) & (CHANGED | USABLE) == USABLE
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("name", ["version", "backend"])
+def test_other_root_files_answer_the_default_mask(mount, name):
+    fd = os.open(mount.path(name), os.O_RDONLY)
+    try:
+        assert poll_now(fd) & (CHANGED | USABLE) == USABLE
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", sorted(SIM_FILES))
+def test_sim_files_answer_the_default_mask(mount, name):
+    fd = os.open(mount.path("sim", name), os.O_WRONLY if name == "crash" else os.O_RDONLY)
+    try:
+        assert poll_now(fd) & (CHANGED | USABLE) == USABLE
+    finally:
+        os.close(fd)
+
+
+def test_a_staged_file_answers_the_default_mask(enclave):
+    with open(enclave.path("staged"), "wb") as file:
+        assert poll_now(file.fileno()) & (CHANGED | USABLE) == USABLE
+
+
+def test_default_masks_do_not_turn_poll_off(running):
+    """ENOSYS to one POLL would turn it off for the whole mount: others still fire."""
+    test_other_files_answer_the_default_mask(running, "memory")
+    with Watched(running.path("state")) as state:
+        assert running.stop() == "OK"
+        assert state.changed() in (b"stopping\n", b"stopped\n")
+
+
+# ---- a change fires once ----
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", CHANGED_BY_CRASH)
+def test_a_crash_fires_once(mount, running, name):
+    with Watched(running.path(name)) as file:
+        assert file.quiet()
+        running.crash()
+        assert poll_change(file.fd) & CHANGED == CHANGED
+        assert poll_now(file.fd) & (CHANGED | USABLE) == CHANGED | USABLE, "until it is read"
+        # What is left of the old life may change the file once more, then it is quiet.
+        eventually(lambda: file.read() and file.quiet(), "it is quiet after a read")
+        assert poll_now(file.fd, 0.2) & CHANGED == 0
+
+
+@pytest.mark.parametrize("name", ["state", "events"])
+def test_a_stop_fires(running, name):
+    with Watched(running.path(name)) as file:
+        before = file.read()
+        assert running.stop() == "OK"
+        assert file.changed() != before
+
+
+def test_no_change_no_event(mount, running):
+    other = mount.enclave().ready()
+    with Watched(running.path("state")) as state, Watched(running.path("events")) as events:
+        assert other.start() == "OK"
+        assert running.put("memory", b"64M\n") == "OK"
+        assert running.get("state") == b"running\n"
+        assert state.quiet() and events.quiet()
+
+
+def test_an_event_between_read_and_poll_is_not_lost(ready):
+    with Watched(ready.path("state")) as state:
+        assert ready.start() == "OK"
+        assert poll_now(state.fd) & CHANGED == CHANGED
+
+
+def test_error_fires_when_it_changes(enclave):
+    with Watched(enclave.path("error")) as error:
+        assert enclave.put("memory", b"nonsense") == "EINVAL"
+        assert b"memory" in error.changed()
+        assert enclave.put("memory", b"64M") == "OK"
+        assert error.changed() == b""
+        assert enclave.put("memory", b"64M") == "OK"
+        assert error.quiet(), "it was empty before and is"
+
+
+@pytest.mark.parametrize("name", CHANGED_BY_CRASH)
+def test_a_start_fires(ready, name):
+    with Watched(ready.path(name)) as file:
+        before = file.read()
+        assert ready.start() == "OK"
+        ready.reaches("running")
+        assert file.changed() != before
+
+
+def test_two_pollers_have_a_place_each(enclave):
+    with Watched(enclave.path("error")) as one, Watched(enclave.path("error")) as two:
+        enclave.put("memory", b"nonsense")
+        assert poll_change(one.fd) and poll_change(two.fd)
+        one.read()
+        assert one.quiet() and not two.quiet()
+        two.read()
+        assert two.quiet()
+
+
+def test_a_write_on_the_same_fd_is_no_read(running):
+    """Only reading acknowledges; stat and poll do not."""
+    with Watched(running.path("state")) as state:
+        running.stop()
+        running.reaches("stopped")
+        os.fstat(state.fd)
+        poll_now(state.fd)
+        assert poll_now(state.fd) & CHANGED == CHANGED
+        assert state.read() == b"stopped\n"
+
+
+# ---- the root's files ----
+
+def test_root_events_fire(mount, enclave):
+    with Watched(mount.path("events")) as events:
+        before = flat_keyed(events.read())
+        assert enclave.start() == "EINVAL"
+        assert flat_keyed(events.changed())["failures"] == before["failures"] + 1
+
+
+def test_root_error_fires(mount):
+    with Watched(mount.path("error")) as error:
+        assert outcome(os.mkdir, mount.path("-no")) == "EINVAL"
+        assert error.changed().count(b"\n") == 1
+        assert not error.read().startswith(b"\n")
+
+
+# ---- other ways to wait ----
+
+def test_select_reports_a_change_in_the_except_set(running):
+    with Watched(running.path("state")) as state:
+        assert select.select([], [], [state.fd], 0)[2] == []
+        assert running.stop() == "OK"
+        assert select.select([], [], [state.fd], seconds(10))[2] == [state.fd]
+
+
+@pytest.mark.parametrize("edge", [0, select.EPOLLET], ids=["level", "edge"])
+def test_epoll(running, edge):
+    with Watched(running.path("events")) as events, select.epoll() as epoll:
+        epoll.register(events.fd, select.EPOLLPRI | edge)
+        epoll.poll(0)  # an edge-triggered EPOLLERR of the registration itself
+        before = flat_keyed(events.read())
+        assert running.stop() == "OK"
+        (fd, got), = epoll.poll(seconds(10))
+        assert fd == events.fd and got & CHANGED == CHANGED
+        assert flat_keyed(events.read())["stops"] == before["stops"] + 1
+
+
+# ---- sleepers ----
+
+def sleep_in_poll(path):
+    """In a child: what a poll without end for a change gives, and what is there then."""
+    with Watched(path) as file:
+        return poll_change(file.fd, 60), fd_outcome(file.fd)
+
+
+def test_a_sleeper_is_woken(running):
+    child = Child(sleep_in_poll, running.path("state")).blocked("poll")
+    assert running.stop() == "OK"
+    revents, content = child.result()
+    assert revents & CHANGED == CHANGED and content in (b"stopping\n", b"stopped\n")
+
+
+def test_many_sleepers_are_woken(running):
+    children = [Child(sleep_in_poll, running.path("events")).blocked("poll") for _ in range(20)]
+    assert running.stop() == "OK"
+    for child in children:
+        revents, content = child.result()
+        assert revents & CHANGED == CHANGED and b"stops 1\n" in content
+
+
+@pytest.mark.parametrize("name", POLLABLE)
+def test_rmdir_wakes(enclave, name):
+    child = Child(sleep_in_poll, enclave.path(name)).blocked("poll")
+    os.rmdir(enclave.path())
+    revents, content = child.result()
+    assert revents & CHANGED == CHANGED and content == "ENODEV"
+
+
+def test_sigkill_ends_a_sleeper_at_once(enclave):
+    child = Child(sleep_in_poll, enclave.path("state")).blocked("poll")
+    child.signal(signal.SIGKILL)
+    assert child.ended(seconds(2))
+    assert put(enclave.path("memory"), b"64M") == "OK"
+
+
+def poll_until_signal(path):
+    def handler(*_):
+        raise InterruptedError(4, "by the signal")
+    signal.signal(signal.SIGUSR1, handler)
+    with Watched(path) as file:
+        return outcome(poll_change, file.fd, 60)
+
+
+def test_a_signal_interrupts_a_sleeper(enclave):
+    child = Child(poll_until_signal, enclave.path("state")).blocked("poll")
+    child.signal(signal.SIGUSR1)
+    assert child.result() == "EINTR"
+
+
+# ---- inotify ----
+
+def test_inotifywait(running):
+    """The command of inotify-tools, as a script uses it."""
+    with subprocess.Popen(["inotifywait", "-qq", "-t", "20", "-e", "modify", running.path("state")],
+                          stderr=subprocess.PIPE) as waiter:
+        fdinfo = f"/proc/{waiter.pid}/fdinfo"
+
+        def watching():
+            found = [open(os.path.join(fdinfo, fd)).read() for fd in os.listdir(fdinfo)]
+            return any("inotify wd" in text for text in found)
+        eventually(watching, "inotifywait watches")
+        assert running.stop() == "OK"
+        assert waiter.wait(seconds(15)) == 0
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", CHANGED_BY_CRASH)
+def test_inotify_of_a_crash(mount, running, name):
+    with Inotify(running.path(name), running.path()) as watch:
+        running.crash()
+        watch.wait(running.path(name))
+        watch.wait(running.path(), name)
+
+
+def test_inotify_of_root_events(mount, enclave):
+    with Inotify(mount.path("events"), mount.root) as watch:
+        assert enclave.start() == "EINVAL"
+        watch.wait(mount.path("events"))
+        watch.wait(mount.root, "events")
+
+
+def test_inotify_of_error(enclave):
+    with Inotify(enclave.path("error"), enclave.path()) as watch:
+        assert enclave.put("memory", b"nonsense") == "EINVAL"
+        watch.wait(enclave.path("error"))
+        watch.wait(enclave.path(), "error")
+
+
+def test_inotify_leaves_others_alone(mount, running):
+    other = mount.enclave()
+    with Inotify(other.path("state"), running.path("state")) as watch:
+        running.stop()
+        watch.wait(running.path("state"))
+        assert (other.path("state"), "") not in watch.seen
+
+
+def test_the_content_is_new_when_inotify_tells(running):
+    """State first, notification second: who reads on the event never sees the old text."""
+    with Inotify(running.path("events")) as watch:
+        assert running.stop() == "OK"
+        watch.wait(running.path("events"))
+        assert running.events()["stops"] == 1
+
+
+def test_the_notifier_does_not_acknowledge_for_pollers(running):
+    with Watched(running.path("state")) as state, Inotify(running.path("state")) as watch:
+        running.stop()
+        watch.wait(running.path("state"))
+        assert poll_now(state.fd) & CHANGED == CHANGED
