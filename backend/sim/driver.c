@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define REPLY_TIMEOUT_MS 120000
@@ -24,21 +25,16 @@ static int compare_fds(const void *a, const void *b)
 /* The enclave of an fd with a reference, or NULL: then it is a device fd. */
 static struct enclave_fd *get_enclave(struct sim *sim, int fd)
 {
-	struct enclave_fd key = { .fd = fd }, **found;
+	struct enclave_fd key = { .fd = fd }, *enclave = NULL, **found;
 
 	pthread_mutex_lock(&sim->lock);
 	found = tfind(&key, &sim->by_fd, compare_fds);
-	if (found)
-		(*found)->refs++;
+	if (found) {
+		enclave = *found;
+		enclave->refs++;
+	}
 	pthread_mutex_unlock(&sim->lock);
-	return found ? *found : NULL;
-}
-
-static void hang_up(struct enclave_fd *enclave)
-{
-	if (enclave->hangup >= 0)
-		close(enclave->hangup);
-	enclave->hangup = -1;
+	return enclave;
 }
 
 /* The last reference is gone: everything goes back, as at the last close on Linux. */
@@ -67,7 +63,6 @@ static void free_enclave(struct sim *sim, struct enclave_fd *enclave)
 		free(enclave->regions[i].runs);
 	}
 	free(enclave->regions);
-	hang_up(enclave);
 	close(enclave->fd);
 	pthread_mutex_destroy(&enclave->lock);
 	free(enclave);
@@ -104,25 +99,25 @@ static int create_vm(struct sim *sim, uint64_t argument)
 	const uint8_t unused = 0;
 	struct enclave_fd *enclave;
 	struct ne_reply reply;
-	int ends[2], result, fd;
+	int result, fd;
 
 	if (!cpu_pool_has_free(sim->cpus))
 		return -NE_ERR_NO_CPUS_AVAIL_IN_POOL;
 	enclave = calloc(1, sizeof(*enclave));
 	if (!enclave)
 		return -ENOMEM;
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK)) {
+	/* One fd an enclave, not a pipe's two: ten thousand of them are to fit in a process. */
+	enclave->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (enclave->fd < 0) {
 		result = -errno;
 		goto free_object;
 	}
-	enclave->fd = ends[0];
-	enclave->hangup = ends[1];
 	enclave->refs = 1;
 	enclave->owner = getpid();
 	pthread_mutex_init(&enclave->lock, NULL);
 	result = request_send(sim, NE_CMD_SLOT_ALLOC, &unused, sizeof(unused), &reply);
 	if (result)
-		goto close_pipe;
+		goto close_fd;
 	enclave->slot_uid = reply.slot_uid;
 	enclave->regions_max = reply.mem_regions;
 	if (user_copy_out(argument, &reply.slot_uid, sizeof(reply.slot_uid)))
@@ -134,10 +129,9 @@ static int create_vm(struct sim *sim, uint64_t argument)
 		return fd;
 	free_enclave(sim, enclave);
 	return result;
-close_pipe:
+close_fd:
 	pthread_mutex_destroy(&enclave->lock);
-	close(ends[0]);
-	close(ends[1]);
+	close(enclave->fd);
 free_object:
 	free(enclave);
 	return result;
@@ -151,11 +145,12 @@ static void check_enclave(struct sim *sim, struct enclave_fd *enclave)
 	struct ne_reply reply;
 
 	pthread_mutex_lock(&enclave->lock);
+	/* An error has no state in it and counts as a change, as on Linux; only silence does not. */
 	if (enclave->state == ENCLAVE_RUNNING &&
-		request_slot(sim, NE_CMD_SLOT_INFO, enclave->slot_uid, &reply) == 0 &&
+		request_slot(sim, NE_CMD_SLOT_INFO, enclave->slot_uid, &reply) != -ETIMEDOUT &&
 		reply.state != NE_SLOT_RUNNING) {
 		enclave->state = ENCLAVE_STOPPED;
-		hang_up(enclave);
+		shutdown(enclave->fd, SHUT_RDWR);
 	}
 	pthread_mutex_unlock(&enclave->lock);
 }
@@ -164,6 +159,7 @@ static void check_all(struct sim *sim)
 {
 	struct enclave_fd *enclave, *next;
 
+	pthread_mutex_lock(&sim->scan);
 	pthread_mutex_lock(&sim->lock);
 	enclave = LIST_FIRST(&sim->enclaves);
 	if (enclave)
@@ -182,6 +178,7 @@ static void check_all(struct sim *sim)
 		enclave = next;
 	}
 	pthread_mutex_unlock(&sim->lock);
+	pthread_mutex_unlock(&sim->scan);
 }
 
 static void *event_main(void *argument)
@@ -227,6 +224,8 @@ static int sim_ioctl(struct ne_dev *dev, int fd, unsigned long request, void *ar
 	struct enclave_fd *enclave = get_enclave(sim, fd);
 	int result;
 
+	if (!enclave && fcntl(fd, F_GETFD) < 0)
+		return -EBADF;
 	if (!enclave)
 		return request == NE_CREATE_VM ? create_vm(sim, (uintptr_t)argument) : -ENOTTY;
 	result = enclave_ioctl(sim, enclave, request, (uintptr_t)argument);
@@ -243,11 +242,13 @@ static void sim_close(struct ne_dev *dev, int fd)
 		close(fd);
 		return;
 	}
+	pthread_mutex_lock(&sim->scan);
 	pthread_mutex_lock(&sim->lock);
 	tdelete(enclave, &sim->by_fd, compare_fds);
 	pthread_mutex_unlock(&sim->lock);
 	put_enclave(sim, enclave); /* get_enclave's */
 	put_enclave(sim, enclave); /* NE_CREATE_VM's */
+	pthread_mutex_unlock(&sim->scan);
 }
 
 static int sim_node(struct ne_dev *dev)
@@ -320,6 +321,7 @@ static void sim_destroy(struct ne_dev *dev)
 	device_free(sim->device);
 	cpu_pool_free(sim->cpus);
 	memory_free(sim->memory);
+	pthread_mutex_destroy(&sim->scan);
 	pthread_mutex_destroy(&sim->lock);
 	pthread_mutex_destroy(&sim->irq);
 	pthread_mutex_destroy(&sim->request);
@@ -349,6 +351,7 @@ static void probe(struct sim *sim)
 	const uint16_t version = NE_VERSION_MAX;
 	const uint8_t enable = 1;
 
+	/* Disabling it first, as Linux does, is left out: this one was made a moment ago. */
 	device_write(sim->device, NE_REG_VERSION, &version, sizeof(version));
 	device_write(sim->device, NE_REG_ENABLE, &enable, sizeof(enable));
 }
@@ -373,6 +376,7 @@ static void init_locks(struct sim *sim)
 
 	pthread_mutex_init(&sim->request, NULL);
 	pthread_mutex_init(&sim->irq, NULL);
+	pthread_mutex_init(&sim->scan, NULL);
 	pthread_mutex_init(&sim->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -33,8 +33,7 @@ struct user_region {
 /* An enclave fd. */
 struct enclave_fd {
 	LIST_ENTRY(enclave_fd) siblings; /* in sim->enclaves */
-	int fd;				 /* what the user has: the read end of a pipe */
-	int hangup;			 /* its write end; closed: POLLHUP. -1: closed */
+	int fd;				 /* a socket connected to nothing; shut down: POLLHUP */
 	unsigned int refs;		 /* sim->lock */
 	pid_t owner;			 /* the process of NE_CREATE_VM */
 	uint64_t slot_uid;
@@ -46,8 +45,8 @@ struct enclave_fd {
 	size_t vcpu_count;
 	struct user_region *regions;
 	size_t region_count;
-	uint64_t memory;
-	size_t device_regions; /* physically contiguous pieces, of regions_max */
+	uint64_t memory;       /* bytes that the device has taken */
+	size_t device_regions; /* physically contiguous pieces that it has, of regions_max */
 };
 
 struct sim {
@@ -64,6 +63,12 @@ struct sim {
 	bool event_raised;
 	bool closing;
 	pthread_t event_thread;
+
+	/*
+	 * Held while an event is looked into, and while an enclave fd is closed: without it a close
+	 * could return before the enclave's last user, the former, has let go of it. Comes first.
+	 */
+	pthread_mutex_t scan;
 
 	pthread_mutex_t lock; /* fds, enclaves, refs */
 	void *by_fd;	      /* tsearch(3) tree of enclave_fd */

@@ -20,8 +20,6 @@ static int add_vcpu(struct sim *sim, struct enclave_fd *enclave, uint64_t argume
 
 	if (user_copy_in(&id, argument, sizeof(id)))
 		return -EFAULT;
-	if (enclave->owner != getpid())
-		return -EIO;
 	if (enclave->state != ENCLAVE_INIT)
 		return -NE_ERR_NOT_IN_INIT_STATE;
 	if (id >= cpu_pool_cpus(sim->cpus))
@@ -32,6 +30,9 @@ static int add_vcpu(struct sim *sim, struct enclave_fd *enclave, uint64_t argume
 		result = cpu_claims_pick(sim->cpus, &enclave->cpus, &id);
 	if (result)
 		return result;
+	/* As late as this on Linux: the core stays claimed. */
+	if (enclave->owner != getpid())
+		return -EIO;
 	request.vcpu_id = id;
 	result = request_send(sim, NE_CMD_SLOT_ADD_VCPU, &request, sizeof(request), &reply);
 	if (result)
@@ -72,13 +73,15 @@ static int check_region(
 	for (size_t i = 0; i < enclave->region_count; i++) {
 		const struct user_region *other = &enclave->regions[i];
 
-		if (address < other->address + other->size && other->address < address + size)
+		/* An address inside is enough, even with nothing behind it. */
+		if (address < other->address + other->size &&
+			other->address < address + (size ? size : 1))
 			return -NE_ERR_MEM_REGION_ALREADY_USED;
 	}
 	return size ? 0 : -ENOMEM;
 }
 
-/* Gives the device each piece of a region. Pieces that it has taken stay its own, as on Linux. */
+/* Gives the device each piece of a region, and counts those that it has taken. */
 static int donate(struct sim *sim, struct enclave_fd *enclave, const struct user_region *region)
 {
 	for (size_t i = 0; i < region->run_count; i++) {
@@ -94,6 +97,7 @@ static int donate(struct sim *sim, struct enclave_fd *enclave, const struct user
 		if (result)
 			return result;
 		enclave->device_regions++;
+		enclave->memory += region->runs[i].size;
 	}
 	return 0;
 }
@@ -123,17 +127,14 @@ static int set_user_memory_region(struct sim *sim, struct enclave_fd *enclave, u
 		sim->memory, region.address, region.size, &region.runs, &region.run_count);
 	if (result)
 		return result;
-	result = region.run_count > enclave->regions_max - enclave->device_regions
-			 ? -NE_ERR_MEM_MAX_REGIONS
-			 : donate(sim, enclave, &region);
-	if (result) {
+	if (region.run_count > enclave->regions_max - enclave->device_regions) {
 		memory_unpin(sim->memory, region.runs, region.run_count);
 		free(region.runs);
-		return result;
+		return -NE_ERR_MEM_MAX_REGIONS;
 	}
+	/* From here on the device may have some of it: as on Linux it stays taken, whatever comes. */
 	enclave->regions[enclave->region_count++] = region;
-	enclave->memory += region.size;
-	return 0;
+	return donate(sim, enclave, &region);
 }
 
 static int start_enclave(struct sim *sim, struct enclave_fd *enclave, uint64_t argument)
@@ -151,7 +152,7 @@ static int start_enclave(struct sim *sim, struct enclave_fd *enclave, uint64_t a
 		return -NE_ERR_INVALID_ENCLAVE_CID;
 	if (enclave->state != ENCLAVE_INIT)
 		return -NE_ERR_NOT_IN_INIT_STATE;
-	if (!enclave->region_count)
+	if (!enclave->device_regions)
 		return -NE_ERR_NO_MEM_REGIONS_ADDED;
 	if (enclave->memory < NE_MIN_ENCLAVE_MEMORY)
 		return -NE_ERR_ENCLAVE_MEM_MIN_SIZE;
