@@ -554,8 +554,10 @@ class Mount:
         assert helper.returncode == 0, f"umount: {helper.stderr}"
         status = self.wait_exit()
         left = self.spooled()
+        said = self.said()
         self.discard()
-        assert status == 0, f"nefs ended with {status}: {self.said()}"
+        assert status == 0, f"nefs ended with {status}: {said}"
+        assert "Sanitizer" not in said and "runtime error" not in said, said
         assert not left, f"left in the spool: {left}"
 
     def discard(self):
