@@ -98,7 +98,7 @@ pytest_of() {
 		missing "there is no test in $2"
 		return
 	fi
-	under "$1" /usr/bin/python3 -B -m pytest -q -rs -p no:cacheprovider --junitxml="$xml" \
+	under "$1" /usr/bin/python3 -B -m pytest -q -rfEs --tb=short -p no:cacheprovider --junitxml="$xml" \
 		--basetemp="$logs/$suite.tmp" "$NEFS_SOURCE/$2" || echo "pytest: exit status $?"
 	if ! /usr/bin/python3 - "$xml" >"$logs/$suite.row" <<'END'; then
 import sys
