@@ -22,16 +22,20 @@ missing() {
 # under BUILD-DIR COMMAND...: runs a command of a build with its sanitizers told where to report,
 # and to end the program at the first report.
 under() {
-	local dir=$1 common prefix=(timeout -k 10 "$LIMIT")
+	local dir=$1 common slowness prefix=(timeout -k 10 "$LIMIT")
 
 	shift
 	common="log_path=$logs/$suite.report:halt_on_error=1:abort_on_error=0"
 	# ThreadSanitizer of gcc 12 does not bear today's address-space randomisation.
-	[[ $dir != *-tsan ]] || prefix+=(setarch "$(uname -m)" -R)
+	case $dir in
+	*-tsan) slowness=4 prefix+=(setarch "$(uname -m)" -R) ;;
+	*-asan) slowness=3 ;;
+	*) slowness=1 ;;
+	esac
 	ASAN_OPTIONS="$common:detect_leaks=1:strict_string_checks=1" \
 		UBSAN_OPTIONS="$common:print_stacktrace=1" \
 		TSAN_OPTIONS="$common:second_deadlock_stack=1" \
-		NEFS_BUILD=$dir "${prefix[@]}" "$@" </dev/null
+		NEFS_BUILD=$dir NEFS_SLOWNESS=$slowness "${prefix[@]}" "$@" </dev/null
 }
 
 # reports: each sanitizer report is a failure, whatever the program's exit status was.
@@ -98,8 +102,8 @@ pytest_of() {
 		missing "there is no test in $2"
 		return
 	fi
-	under "$1" /usr/bin/python3 -B -m pytest -q -rfEs --tb=short -p no:cacheprovider --junitxml="$xml" \
-		--basetemp="$logs/$suite.tmp" "$NEFS_SOURCE/$2" || echo "pytest: exit status $?"
+	under "$1" /usr/bin/python3 -B -m pytest -q -rfEs --tb=short -p no:cacheprovider \
+		--junitxml="$xml" --basetemp="$logs/$suite.tmp" "$NEFS_SOURCE/$2" || echo "pytest: exit status $?"
 	if ! /usr/bin/python3 - "$xml" >"$logs/$suite.row" <<'END'; then
 import sys
 import xml.etree.ElementTree as xml
