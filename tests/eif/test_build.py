@@ -265,7 +265,9 @@ def test_without_proc(tool, parts):
     """Where a nameless file cannot be given a name, a temporary one is used, and removed."""
     if os.geteuid() != 0:
         pytest.skip("hiding /proc needs root")
-    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc/$$/fd && exec "$@"', "sh"]
+    # In a chroot / need not be a mount point, which is what unshare's own propagation insists on.
+    hidden = ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c",
+              'mount --make-rprivate /proc && mount -t tmpfs none /proc/$$/fd && exec "$@"', "sh"]
     base = [tool.path, "build", "--kernel", parts / "kernel", "--cmdline", "c",
             "--ramdisk", parts / "init.cpio", "-o", parts / "out.eif"]
     before = sorted(p.name for p in parts.iterdir())
