@@ -549,9 +549,14 @@ class Mount:
 
     def unmount(self):
         """Unmounts as a user would; the daemon must leave nothing behind."""
-        helper = run("fusermount3", "-u", self.root) if self.uid is None else run(
-            "fusermount3", "-u", self.root, user=self.uid, group=self.uid, extra_groups=[])
-        assert helper.returncode == 0, f"umount: {helper.stderr}"
+        ids = {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": []}
+
+        def detached():
+            # The daemon may be touching a file this moment, for inotify: busy, but not for long.
+            helper = run("fusermount3", "-u", self.root, **ids)
+            assert helper.returncode == 0 or "busy" in helper.stderr, f"umount: {helper.stderr}"
+            return helper.returncode == 0
+        eventually(detached, "unmounting, the mount is busy", bound=5, step=0.05)
         status = self.wait_exit()
         left = self.spooled()
         said = self.said()

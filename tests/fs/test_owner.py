@@ -145,6 +145,51 @@ def test_ownership_survives_a_rename(mount, enclave):
     assert ids(mount.path("elsewhere", "memory"))[:2] == (NOBODY, NOBODY)
 
 
+@pytest.mark.parametrize("name", sorted(ENCLAVE_FILES))
+def test_chown_and_chmod_of_every_file(enclave, name):
+    os.chown(enclave.path(name), 12, 34)
+    os.chmod(enclave.path(name), 0o640)
+    assert ids(enclave.path(name)) == (12, 34, 0o640)
+    os.chown(enclave.path(name), -1, 56)
+    assert ids(enclave.path(name)) == (12, 56, 0o640)
+
+
+def test_delegation_to_a_supplementary_group(enclave):
+    os.chown(enclave.path("memory"), 0, 4242)
+    os.chmod(enclave.path("memory"), 0o664)
+    assert as_nobody(put, enclave.path("memory"), b"64M") == "EACCES"
+    assert as_nobody(put, enclave.path("memory"), b"64M", groups=[4242]) == "OK"
+
+
+def test_delegation_survives_a_life_and_a_commit(enclave):
+    chown_all(enclave)
+    enclave.running()
+    enclave.stop()
+    enclave.reaches("stopped")
+    enclave.put("staged", b"128M\n", os.O_WRONLY | os.O_CREAT)
+    os.rename(enclave.path("staged"), enclave.path("memory"))
+    assert ids(enclave.path("memory")) == (NOBODY, NOBODY, 0o644)
+    assert as_nobody(put, enclave.path("memory"), b"64M") == "OK"
+
+
+def test_what_the_owner_makes_again_is_theirs(enclave):
+    chown_all(enclave)
+
+    def make_again():
+        os.unlink(enclave.path("memory"))
+        made = put(enclave.path("memory"), b"64M\n", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        return made, put(enclave.path("memory"), b"128M\n")
+    assert as_nobody(make_again) == ("OK", "OK")
+    assert enclave.get("memory") == b"128M\n"
+
+
+def test_a_staged_file_is_its_makers(enclave):
+    os.chown(enclave.path(), NOBODY, NOBODY)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    assert as_nobody(put, enclave.path("staged"), b"x", flags) == "OK"
+    assert ids(enclave.path("staged"))[:2] == (NOBODY, NOBODY)
+
+
 # ---- mkdir ----
 
 @pytest.mark.parametrize("mode,mask,result", [(0o777, 0o022, 0o755), (0o700, 0o022, 0o700),

@@ -310,3 +310,97 @@ def test_the_notifier_does_not_acknowledge_for_pollers(running):
         running.stop()
         watch.wait(running.path("state"))
         assert poll_now(state.fd) & CHANGED == CHANGED
+
+
+# ---- what must not get lost, nor do harm ----
+
+def wait_for_change(path):
+    """In a child: sleeps for one change; its content, and whether it is quiet after that."""
+    with Watched(path) as file:
+        return file.changed(), file.quiet()
+
+
+def test_a_failed_start_wakes(enclave):
+    child = Child(wait_for_change, enclave.path("state")).blocked("poll")
+    assert enclave.start() == "EINVAL"
+    assert child.result() == (b"failed\n", True)
+
+
+@pytest.mark.sim
+def test_no_wake_up_is_lost_in_a_hundred_crashes(mount, running):
+    with Watched(running.path("events")) as events:
+        for number in range(1, 101):
+            assert mount.crash(running) == "OK"
+            while flat_keyed(events.read())["crashes"] < number:
+                events.changed()
+            assert running.start() == "OK"
+            running.reaches("running")
+
+
+def test_two_sleepers_share_one_open(running):
+    """A poll handle belongs to the open, which a fork shares."""
+    with Watched(running.path("state")) as state:
+        children = [Child(poll_change, state.fd).blocked("poll") for _ in range(2)]
+        assert running.stop() == "OK"
+        assert all(child.result() & CHANGED == CHANGED for child in children)
+
+
+def test_sleepers_that_are_gone_do_no_harm(mount, running):
+    for _ in range(5):
+        Child(sleep_in_poll, running.path("state")).blocked("poll").kill()
+    assert running.stop() == "OK"
+    assert running.reaches("stopped")
+    assert mount.alive()
+
+
+def test_poll_begun_after_rmdir(enclave):
+    with Watched(enclave.path("state")) as state:
+        os.rmdir(enclave.path())
+        assert poll_now(state.fd) & select.POLLERR
+
+
+def test_poll_and_inotify_across_a_rename(mount, running):
+    path = running.path("events")
+    with Watched(path) as events, Inotify(path) as watch:
+        os.rename(running.path(), mount.path("renamed"))
+        running.name = "renamed"
+        assert running.stop() == "OK"
+        assert b"stops 1\n" in events.changed()
+        watch.wait(path)
+
+
+def test_inotify_of_a_directory_by_inotifywait(running):
+    """A script that watches the whole directory."""
+    command = ["inotifywait", "-m", "-e", "modify", "--format", "%f", running.path()]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        try:
+            while b"established" not in process.stderr.readline():
+                assert process.poll() is None
+            assert running.stop() == "OK"
+            seen = b""
+            while b"events\n" not in seen or b"state\n" not in seen:
+                assert select.select([process.stdout], [], [], seconds(10))[0], seen
+                seen += os.read(process.stdout.fileno(), 4096)
+        finally:
+            process.kill()
+
+
+def test_the_notifier_changes_nothing(running):
+    """Its touch of a file is neither a write to it nor a success that clears `error`."""
+    assert running.put("memory", b"nonsense") in ("EINVAL", "EBUSY")
+    before = running.error
+    with Inotify(running.path("error")) as watch:
+        assert running.put("vcpus", b"nonsense") in ("EINVAL", "EBUSY")
+        watch.wait(running.path("error"))
+        assert running.error not in (before, b"")
+
+
+def test_changes_do_not_keep_a_mount_from_ending(new_mount):
+    """The notifier uses the mount itself; umount comes right after what it is telling of."""
+    for _ in range(5):
+        mount = new_mount()
+        enclave = mount.enclave().running()
+        with Inotify(enclave.path("state")):
+            assert enclave.stop() == "OK"
+        mount.unmount()

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The streams: journal of the root, journal of an enclave."""
+import os
+import select
+import signal
+
+import pytest
+from harness import (Child, journal_now, outcome, poll_now, raw_read, records, run, seconds)
+
+RING = 4096
+
+
+@pytest.fixture
+def follow():
+    """Opens streams that are closed behind the test."""
+    fds = []
+
+    def make(path, flags=os.O_NONBLOCK):
+        fds.append(os.open(path, os.O_RDONLY | flags))
+        return fds[-1]
+    yield make
+    for fd in fds:
+        os.close(fd)
+
+
+def drain(fd, size=65536):
+    """What there is now."""
+    data = b""
+    while True:
+        try:
+            part = os.read(fd, size)
+        except BlockingIOError:
+            return records(data)
+        if not part:
+            return records(data)
+        data += part
+
+
+def events(found):
+    return [record["event"] for record in found]
+
+
+def test_empty_journal_would_block(mount, follow):
+    fd = follow(mount.path("journal"))
+    drain(fd)
+    assert outcome(os.read, fd, 4096) == "EAGAIN"
+
+
+def test_follows(mount, follow):
+    fd = follow(mount.path("journal"))
+    drain(fd)
+    enclave = mount.enclave()
+    assert events(drain(fd)) == ["created"]
+    os.rmdir(enclave.path())
+    assert events(drain(fd)) == ["removed"]
+    assert drain(fd) == []
+
+
+def test_begins_with_the_oldest(mount, follow):
+    mount.enclave("one")
+    mount.enclave("two")
+    found = drain(follow(mount.path("journal")))
+    assert [record["enclave"] for record in found][-2:] == ["one", "two"]
+    assert [record["seq"] for record in found] == sorted({record["seq"] for record in found})
+
+
+def test_each_open_reads_for_itself(mount, follow):
+    mount.enclave()
+    first, second = follow(mount.path("journal")), follow(mount.path("journal"))
+    assert drain(first) == drain(second) != []
+
+
+def test_enclave_journal_has_only_its_own(mount, follow):
+    first, second = mount.enclave(), mount.enclave()
+    fd = follow(first.path("journal"))
+    second.start()
+    first.start()
+    found = drain(fd)
+    assert {record["enclave"] for record in found} == {first.name}
+    assert (events(found)[0], events(found)[-1]) == ("created", "failed")
+
+
+def test_it_is_a_part_of_the_roots(mount, enclave):
+    enclave.running()
+    everything = journal_now(mount.path("journal"))
+    mine = journal_now(enclave.path("journal"))
+    assert mine == [record for record in everything
+                    if record["enclave"] == enclave.name and record["seq"] >= mine[0]["seq"]]
+
+
+def test_history_stays_after_a_rename(mount, enclave):
+    enclave.running()
+    os.rename(enclave.path(), mount.path("new"))
+    enclave.name = "new"
+    enclave.stop()
+    enclave.settle()
+    assert events(enclave.journal()) == ["created", "starting", "running", "renamed", "stopping",
+                                         "stopped"]
+
+
+def test_follower_across_a_rename(mount, enclave, follow):
+    fd = follow(enclave.path("journal"))
+    drain(fd)
+    os.rename(enclave.path(), mount.path("new"))
+    assert events(drain(fd)) == ["renamed"]
+
+
+def test_history_of_a_removed_name_is_not_the_new_ones(mount):
+    os.rmdir(mount.enclave("web").path())
+    assert events(mount.enclave("web").journal()) == ["created"]
+
+
+def test_whole_records(mount, follow):
+    """A read gives as many whole records as fit."""
+    for _ in range(20):
+        mount.enclave()
+    longest = 512  # more than any record of these has
+    fd = follow(mount.path("journal"))
+    while True:
+        try:
+            part = os.read(fd, longest)
+        except BlockingIOError:
+            break
+        assert part.endswith(b"\n") and part.startswith(b"{")
+        records(part)
+
+
+def test_offset_does_not_matter(mount, follow):
+    fd = follow(mount.path("journal"))
+    drain(fd)
+    enclave = mount.enclave()
+    os.rmdir(enclave.path())
+    assert events(drain(fd)) == ["created", "removed"]
+
+
+# ---- Blocking ----
+
+def read_next(path):
+    """Reads what is there, says so, and sleeps for what comes next."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    drain(fd)
+    os.set_blocking(fd, True)
+    return raw_read(fd)
+
+
+@pytest.mark.parametrize("where", ["root", "enclave"])
+def test_blocked_reader_gets_the_next_record(mount, enclave, where):
+    path = mount.path("journal") if where == "root" else enclave.path("journal")
+    reader = Child(read_next, path).blocked("read")
+    enclave.start()
+    assert records(reader.result())[0]["enclave"] == enclave.name
+
+
+def test_many_blocked_readers(mount):
+    readers = [Child(read_next, mount.path("journal")) for _ in range(10)]
+    for reader in readers:
+        reader.blocked("read")
+    mount.enclave()
+    assert all(events(records(reader.result())) == ["created"] for reader in readers)
+
+
+def interruptible(path):
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    return read_next(path)
+
+
+def test_blocked_reader_is_interrupted(mount):
+    reader = Child(interruptible, mount.path("journal")).blocked("read")
+    reader.signal(signal.SIGUSR1)
+    assert reader.result(2) == "EINTR"
+
+
+def test_interrupted_reader_loses_nothing(mount, enclave):
+    def read_twice(path):
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        drain(fd)
+        os.set_blocking(fd, True)
+        return raw_read(fd), raw_read(fd)
+    reader = Child(read_twice, enclave.path("journal")).blocked("read")
+    reader.signal(signal.SIGUSR1)
+    enclave.start()
+    first, second = reader.result()
+    assert first == "EINTR"
+    assert events(records(second))[0] in ("starting", "failed")
+
+
+def test_blocked_reader_dies_at_once_on_sigkill(mount):
+    reader = Child(read_next, mount.path("journal")).blocked("read")
+    reader.signal(signal.SIGKILL)
+    assert reader.ended(seconds(1))
+    mount.enclave()
+    assert mount.alive()
+
+
+def test_rmdir_wakes_a_blocked_reader(enclave):
+    reader = Child(read_next, enclave.path("journal")).blocked("read")
+    os.rmdir(enclave.path())
+    assert reader.result() == "ENODEV"
+
+
+def test_the_removal_is_in_the_roots_journal(mount, enclave, follow):
+    fd = follow(mount.path("journal"))
+    drain(fd)
+    os.rmdir(enclave.path())
+    assert [(record["event"], record["enclave"]) for record in drain(fd)] == [
+        ("removed", enclave.name)]
+
+
+# ---- poll ----
+
+def test_poll_says_when_there_is_something(mount, follow):
+    fd = follow(mount.path("journal"))
+    drain(fd)
+    assert poll_now(fd) & select.POLLIN == 0
+    mount.enclave()
+    assert poll_now(fd) & select.POLLIN
+    drain(fd)
+    assert poll_now(fd) & select.POLLIN == 0
+
+
+def sleep_in_poll(path):
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    drain(fd)
+    ready = select.select([fd], [], [], seconds(10))[0]
+    return events(drain(fd)) if ready else "nothing"
+
+
+@pytest.mark.parametrize("where", ["root", "enclave"])
+def test_sleeping_poller(mount, enclave, where):
+    path = mount.path("journal") if where == "root" else enclave.path("journal")
+    poller = Child(sleep_in_poll, path).blocked("poll")
+    enclave.start()
+    assert "nothing" != poller.result()[-1] in ("failed", "starting")
+
+
+def test_others_do_not_wake_an_enclaves_poller(mount, enclave, follow):
+    fd = follow(enclave.path("journal"))
+    drain(fd)
+    mount.enclave().start()
+    assert poll_now(fd) & select.POLLIN == 0
+
+
+def test_rmdir_wakes_a_poller(enclave):
+    def poller(path):
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        drain(fd)
+        return poll_now(fd, seconds(10)), outcome(os.read, fd, 4096)
+    child = Child(poller, enclave.path("journal")).blocked("poll")
+    os.rmdir(enclave.path())
+    revents, after = child.result()
+    assert revents & (select.POLLERR | select.POLLHUP | select.POLLIN)
+    assert after == "ENODEV"
+
+
+# ---- Falling behind ----
+
+def churn(mount, count):
+    """That many records in the journal."""
+    path = mount.path("churn")
+    for _ in range(count // 2):
+        os.mkdir(path)
+        os.rmdir(path)
+
+
+def test_falling_behind(mount, follow):
+    fd = follow(mount.path("journal"))
+    drain(fd)
+    mount.enclave("lost")
+    churn(mount, RING + 100)
+    assert outcome(os.read, fd, 65536) == "EPIPE"
+    found = drain(fd)
+    assert len(found) == RING
+    numbers = [record["seq"] for record in found]
+    assert numbers == list(range(numbers[0], numbers[0] + RING))
+    assert "lost" not in {record["enclave"] for record in found}
+    assert outcome(os.read, fd, 65536) == "EAGAIN"
+
+
+def test_not_quite_behind(mount, follow):
+    fd = follow(mount.path("journal"))
+    drain(fd)
+    churn(mount, RING - 10)
+    assert len(drain(fd)) == RING - 10
+
+
+def test_behind_after_having_read_a_part(mount, follow):
+    churn(mount, 100)
+    fd = follow(mount.path("journal"))
+    os.read(fd, 2000)
+    churn(mount, RING + 100)
+    assert outcome(os.read, fd, 65536) == "EPIPE"
+    assert len(drain(fd)) == RING
+
+
+def test_a_fresh_open_is_never_behind(mount, follow):
+    churn(mount, RING + 100)
+    assert len(drain(follow(mount.path("journal")))) == RING
+
+
+def test_poll_of_one_that_is_behind(mount, follow):
+    fd = follow(mount.path("journal"))
+    drain(fd)
+    churn(mount, RING + 100)
+    assert poll_now(fd) & (select.POLLIN | select.POLLERR)
+
+
+def test_enclave_journal_when_the_ring_has_moved_on(mount, enclave, follow):
+    """Its records may be gone, but the reader is not stuck and what comes next is seen."""
+    fd = follow(enclave.path("journal"))
+    drain(fd)
+    churn(mount, RING + 100)
+    enclave.start()
+    try:
+        found = drain(fd)
+    except BrokenPipeError:
+        found = drain(fd)
+    assert found and found[-1]["event"] == "failed"
+
+
+def test_follower_of_a_shell(enclave):
+    """The stream as a shell uses it: sleeps until the line comes, and ends."""
+    child = Child(lambda: run("grep", "-m1", "failed", enclave.path("journal")).stdout)
+    enclave.start()
+    assert f'"{enclave.name}"' in child.result()
