@@ -2,7 +2,9 @@
 /* An enclave as an object: its name, its directory, what is told about it. Its life: life.c. */
 #include "enclave.h"
 #include "control.h"
+#include "notifier.h"
 #include <errno.h>
+#include <nefs/cleanup.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,17 +76,28 @@ struct enclave *enclave_find(struct fs *fs, const char *name)
 	return found ? *(struct enclave **)found : NULL;
 }
 
+/*
+ * What nobody can read any more once the directory is gone. The object itself stays until the
+ * kernel forgets its inodes, which may be never.
+ */
+static void release_content(struct enclave *enclave)
+{
+	settings_release(&enclave->settings);
+	spool_file_unref(enclave->image);
+	enclave->image = NULL;
+	free(nefs_take_ptr(enclave->measurements));
+	free(nefs_take_ptr(enclave->image_info));
+	free(nefs_take_ptr(enclave->start_text));
+	console_release(&enclave->console);
+}
+
 static void enclave_destroy(struct directory *directory)
 {
 	struct enclave *enclave = enclave_of(directory);
 
 	LIST_REMOVE(enclave, alive);
-	settings_release(&enclave->settings);
-	spool_file_unref(enclave->image);
-	free(enclave->measurements);
-	free(enclave->image_info);
-	free(enclave->start_text);
-	console_release(&enclave->console);
+	release_content(enclave);
+	free(enclave->grant);
 	sd_event_source_disable_unref(enclave->patience);
 	free(directory->controls);
 	free(enclave);
@@ -99,9 +112,9 @@ void enclave_journal(
 		.enclave = enclave->name,
 		.old_name = old_name,
 		.id = enclave->id,
-		.cid = enclave->granted ? enclave->grant.cid : 0,
-		.slot = enclave->grant.slot_uid,
-		.has_slot = enclave->granted,
+		.cid = enclave->grant ? enclave->grant->cid : 0,
+		.slot = enclave->grant ? enclave->grant->slot_uid : 0,
+		.has_slot = enclave->grant != NULL,
 		.error = error,
 	};
 	uint64_t dropped_enclave, dropped_seq;
@@ -218,6 +231,8 @@ int enclave_remove(struct enclave *enclave, struct nefs_error *err)
 	enclave->start_queued = false;
 	staged_unlink_all(enclave);
 	directory_removed(&enclave->directory);
+	notifier_forget(fs->notifier, enclave->name);
+	release_content(enclave);
 	enclave_journal(enclave, "removed", NULL, NULL);
 	directory_unref(&enclave->directory);
 	return 0;

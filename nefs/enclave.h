@@ -52,8 +52,7 @@ struct enclave {
 	struct backend_launch *launch;
 	bool start_queued; /* start as soon as the old launch is released */
 	bool device_started;
-	bool granted;
-	struct backend_grant grant;
+	struct backend_grant *grant; /* what the device gave; NULL while nothing is held */
 	struct nefs_error error;
 	uint64_t counters[COUNTERS];
 	struct console console;

@@ -121,27 +121,27 @@ static void reset_start(struct node *node)
 
 static void show_memory_effective(struct node *node, FILE *out)
 {
-	if (of(node)->granted)
-		fprintf(out, "%" PRIu64, of(node)->grant.memory);
+	if (of(node)->grant)
+		fprintf(out, "%" PRIu64, of(node)->grant->memory);
 	fputc('\n', out);
 }
 
 static void show_cpus_effective(struct node *node, FILE *out)
 {
-	fprintf(out, "%s\n", of(node)->granted ? of(node)->grant.cpus : "");
+	fprintf(out, "%s\n", of(node)->grant ? of(node)->grant->cpus : "");
 }
 
 static void show_cid_effective(struct node *node, FILE *out)
 {
-	if (of(node)->granted)
-		fprintf(out, "%" PRIu64, of(node)->grant.cid);
+	if (of(node)->grant)
+		fprintf(out, "%" PRIu64, of(node)->grant->cid);
 	fputc('\n', out);
 }
 
 static void show_slot(struct node *node, FILE *out)
 {
-	if (of(node)->granted)
-		fprintf(out, "0x%" PRIx64, of(node)->grant.slot_uid);
+	if (of(node)->grant)
+		fprintf(out, "0x%" PRIx64, of(node)->grant->slot_uid);
 	fputc('\n', out);
 }
 

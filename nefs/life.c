@@ -39,11 +39,12 @@ static void set_granted(struct enclave *enclave, const struct backend_grant *gra
 	static const char *const files[] = { "memory.effective", "cpus.effective", "cid.effective",
 		"slot" };
 
-	if (!grant && !enclave->granted)
+	if (!grant && !enclave->grant)
 		return;
-	enclave->granted = grant != NULL;
-	if (grant)
-		enclave->grant = *grant;
+	free(enclave->grant);
+	enclave->grant = grant ? malloc(sizeof(*grant)) : NULL;
+	if (enclave->grant)
+		*enclave->grant = *grant;
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		changed(enclave, files[i]);
 }

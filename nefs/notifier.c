@@ -119,6 +119,28 @@ void notifier_touch(struct node *node)
 	free(oldest);
 }
 
+void notifier_forget(struct notifier *notifier, const char *enclave)
+{
+	size_t length = strlen(enclave);
+	STAILQ_HEAD(, touch) kept = STAILQ_HEAD_INITIALIZER(kept);
+	struct touch *touch;
+
+	if (!notifier)
+		return;
+	pthread_mutex_lock(&notifier->lock);
+	while ((touch = STAILQ_FIRST(&notifier->queue))) {
+		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
+		if (strncmp(touch->path, enclave, length) == 0 && touch->path[length] == '/') {
+			notifier->queued--;
+			free(touch);
+		} else {
+			STAILQ_INSERT_TAIL(&kept, touch, siblings);
+		}
+	}
+	STAILQ_CONCAT(&notifier->queue, &kept);
+	pthread_mutex_unlock(&notifier->lock);
+}
+
 void notifier_free(struct notifier *notifier)
 {
 	struct touch *touch;

@@ -23,6 +23,12 @@ int notifier_new(const char *mountpoint, struct notifier **notifier, struct nefs
 void notifier_touch(struct node *node);
 
 /*
+ * The enclave of this name is removed: what is queued for it would only make the kernel look up,
+ * and remember, names of a dead directory. NULL is allowed. Loop thread.
+ */
+void notifier_forget(struct notifier *notifier, const char *enclave);
+
+/*
  * Ends the thread. The filesystem must not be mounted any more, or the thread could wait for an
  * answer that the caller can't give. NULL is allowed.
  */

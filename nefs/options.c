@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FLAG(text, member)                                                                         \
@@ -127,6 +128,7 @@ static int default_spool(struct options *options, struct nefs_error *err)
 int options_parse(struct fuse_args *args, struct options *options, struct nefs_error *err)
 {
 	struct group *group;
+	struct stat status;
 	char *resolved;
 	int failed;
 
@@ -144,6 +146,9 @@ int options_parse(struct fuse_args *args, struct options *options, struct nefs_e
 			err, errno, "cannot mount on %s: %s", options->mountpoint, strerror(errno));
 	free(options->mountpoint);
 	options->mountpoint = resolved;
+	if (stat(resolved, &status) || !S_ISDIR(status.st_mode))
+		return nefs_error_set(
+			err, ENOTDIR, "cannot mount on %s: it is not a directory", resolved);
 	failed = check_backend(options, err);
 	if (failed)
 		return failed;

@@ -69,6 +69,7 @@ void nefs_error_prefix(struct nefs_error *err, const char *format, ...)
 		return;
 	snprintf(text + used, sizeof(text) - (size_t)used, ": %.*s",
 		(int)(sizeof(text) - (size_t)used - 3), err->text);
+	make_printable(text);
 	memcpy(err->text, text, sizeof(text));
 }
 
