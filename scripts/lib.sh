@@ -37,6 +37,10 @@ is_installed() {
 install_packages() {
 	local missing=() package log
 
+	# Made at the first boot, which a bare tree has not seen; fusermount3 -u needs it.
+	if [ "$(id -u)" = 0 ] && [ ! -e /etc/mtab ]; then
+		ln -sf ../proc/self/mounts /etc/mtab
+	fi
 	command -v apt-get >/dev/null ||
 		die "there is no apt-get here: nefs is built on Debian 12 or 13"
 	while read -r package; do

@@ -59,7 +59,7 @@ suite_unit() {
 		fi
 		output=$logs/$suite.${program##*/}
 		status=0
-		under "$1" "$program" >"$output" 2>&1 || status=$?
+		LIMIT=240 under "$1" "$program" >"$output" 2>&1 || status=$?
 		row=$(awk '$1 == "tests" && NF >= 6 { print $4, $5 + $6 }' "$output" | tail -n 1)
 		if [ -z "$row" ] || { [ "$status" != 0 ] && [ "${row#* }" = 0 ]; }; then
 			row="${row% *}" && row="${row:-0} 1"
