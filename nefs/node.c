@@ -18,7 +18,11 @@ void node_init(struct node *node, struct fs *fs, enum node_kind kind, struct dir
 	node->mode = mode;
 	node->uid = uid;
 	node->gid = gid;
-	clock_gettime(CLOCK_REALTIME, &node->mtime);
+	/* A directory's files are made with it: one look at the clock serves them all. */
+	if (kind == NODE_CONTROL)
+		node->mtime = directory->node.mtime;
+	else
+		clock_gettime(CLOCK_REALTIME, &node->mtime);
 	node->atime = node->mtime;
 	node->ctime = node->mtime;
 	node->changes = 1;
