@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Real guests: what they print arrives on the console, and their end is a crash or a stop."""
+import os
+import select
+import signal
+
+import guest
+import pytest
+from harness import (Child, Watched, eventually, get, outcome, poll_now, raw_read, read_outcome,
+                     seconds)
+
+pytestmark = [pytest.mark.vm, pytest.mark.sim, pytest.mark.limit(120)]
+
+MIB = 1 << 20
+BOOT = 60  # seconds until a guest's init has printed something, at most
+
+
+@pytest.fixture
+def boot(new_mount):
+    """Makes enclaves that run a guest; in debug mode if not told otherwise."""
+    mount = new_mount(base="backend=sim,sim_vm=qemu")
+
+    def make(what, debug=b"1"):
+        enclave = mount.enclave()
+        enclave.ready(image=guest.image(what), memory=b"256M", debug=debug)
+        assert enclave.start() == "OK", enclave.error
+        enclave.reaches("running", bound=30)
+        return enclave
+    return make
+
+
+def children(mount):
+    """The processes that the daemon has started."""
+    found = []
+    for task in os.listdir(f"/proc/{mount.process.pid}/task"):
+        try:
+            with open(f"/proc/{mount.process.pid}/task/{task}/children") as file:
+                found += file.read().split()
+        except OSError:
+            pass  # that thread has just ended
+    return found
+
+
+def no_children(mount):
+    eventually(lambda: not children(mount), "the VM's process is gone")
+
+
+def read_until(path, word):
+    """Reads on from the beginning, sleeping in the reads, until the word or the end comes."""
+    fd = os.open(path, os.O_RDONLY)
+    seen = b""
+    while word not in seen and (part := os.read(fd, 65536)):
+        seen += part
+    return seen
+
+
+def printed(enclave, word, bound=BOOT):
+    """Waits until the guest has printed this; all that it had printed by then."""
+    seen = Child(read_until, enclave.path("console"), word).result(bound)
+    assert word in seen, seen[-500:]
+    return seen
+
+
+def test_console_shows_what_the_guest_prints(boot):
+    enclave = boot("sleep")
+    printed(enclave, b"guest: sleep on x86_64")
+    assert enclave.state == "running"
+
+
+def test_guest_that_ends_by_itself_has_crashed(boot):
+    enclave = boot("quit")
+    with Watched(enclave.path("events")) as events:
+        while b"crashes 1\n" not in events.read():
+            events.changed(BOOT)
+    assert enclave.reaches("crashed")
+    console = enclave.get("console")
+    assert b"guest: quit" in console
+    assert enclave.get("console") == console, "kept, and read from the beginning again"
+    assert enclave.error != b""
+    no_children(enclave.mount)
+
+
+def test_follower_ends_with_the_enclave(boot):
+    enclave = boot("tick")
+    reader = Child(get, enclave.path("console"))
+    printed(enclave, b"tick\r\ntick")
+    assert not reader.ended()
+    assert enclave.stop() == "OK"
+    assert b"tick" in reader.result()
+    no_children(enclave.mount)
+
+
+def test_crash_ends_the_vm(boot):
+    enclave = boot("tick")
+    assert len(children(enclave.mount)) == 1
+    printed(enclave, b"tick")
+    enclave.crash()
+    assert b"tick" in enclave.get("console")
+    no_children(enclave.mount)
+
+
+def test_death_of_the_vm_is_a_crash(boot):
+    enclave = boot("sleep")
+    pid, = children(enclave.mount)
+    os.kill(int(pid), signal.SIGKILL)
+    assert enclave.reaches("crashed")
+    eventually(lambda: enclave.get("slot") == b"\n", "the slot is given back")
+    assert enclave.start() == "OK", enclave.error
+    enclave.reaches("running", bound=30)
+    printed(enclave, b"guest: sleep")
+
+
+def test_reader_that_has_it_all_sleeps_until_more_comes(boot):
+    enclave = boot("tick")
+    printed(enclave, b"tick")
+    fd = os.open(enclave.path("console"), os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        # It ticks once a second: there is a moment when all has been read.
+        while outcome(os.read, fd, 65536) == "OK":
+            pass
+        assert poll_now(fd) & select.POLLIN == 0
+        assert outcome(os.read, fd, 65536) == "EAGAIN"
+        assert select.select([fd], [], [], seconds(10))[0]
+        assert os.read(fd, 65536)
+    finally:
+        os.close(fd)
+
+
+def test_sleeping_readers_are_woken_interrupted_and_killed(boot):
+    enclave = boot("sleep")
+    printed(enclave, b"guest: sleep")
+
+    def drain_and_read(path):
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        while outcome(os.read, fd, 65536) == "OK":
+            pass
+        os.set_blocking(fd, True)
+        return raw_read(fd)
+    interrupted, killed, woken = (
+        Child(drain_and_read, enclave.path("console")).blocked("read") for _ in range(3))
+    interrupted.signal(signal.SIGUSR1)
+    assert interrupted.result(5) == "EINTR"
+    killed.signal(signal.SIGKILL)
+    assert killed.ended(seconds(1))
+    assert enclave.stop() == "OK"
+    assert woken.result() == b"", "end of file"
+
+
+def test_two_consoles_are_two(boot):
+    ticking, sleeping = boot("tick"), boot("sleep")
+    printed(ticking, b"guest: tick")
+    assert b"tick" not in printed(sleeping, b"guest: sleep")
+
+
+def test_without_debug_mode_nothing_is_shown(boot):
+    enclave = boot("quit", debug=b"0")
+    assert read_outcome(enclave.path("console")) == b""
+    enclave.reaches("crashed", bound=BOOT)
+    assert enclave.get("console") == b""
+
+
+def test_the_last_mebibyte_is_kept(boot):
+    enclave = boot("flood")
+    everything = printed(enclave, b"guest: flood ends", bound=100)
+    assert len(everything) > guest.FLOOD, "a reader that keeps up gets it all"
+    enclave.stop()
+    enclave.reaches("stopped")
+    kept = enclave.get("console")
+    assert MIB // 2 <= len(kept) <= MIB
+    assert b"guest: flood ends" in kept[-200:]
+    assert b"guest: flood on" not in kept
+
+
+def test_next_life_is_printed_too(boot):
+    enclave = boot("quit")
+    enclave.reaches("crashed", bound=BOOT)
+    enclave.set("image", guest.image("sleep"))
+    assert enclave.start() == "OK"
+    enclave.reaches("running", bound=30)
+    printed(enclave, b"guest: sleep")
+
+
+def test_umount_ends_the_guests(boot):
+    mount = boot("tick").mount
+    pids = children(mount)
+    assert len(pids) == 1
+    mount.unmount()
+    assert not os.path.exists(f"/proc/{pids[0]}")
