@@ -73,7 +73,8 @@ struct backend_listener {
 	/*
 	 * It is over. error is never NULL; code 0 for a stop of a running enclave. What it held is
 	 * being given back: in the usual case that is done already and released follows at once,
-	 * but a slow device delays `released`, not this.
+	 * but a slow device delays `released`, not this. Only a stop that was asked for is told
+	 * when the device has done it.
 	 */
 	void (*ended)(void *owner, enum backend_end how, const struct nefs_error *error);
 	/* Slot, CPUs, pages and connections are given back. */

@@ -425,7 +425,24 @@ static void test_offset(void)
 	close_backend();
 }
 
-/* A stop at each step: reported soon, however long the device takes. */
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000U + (uint64_t)now.tv_nsec / 1000000U;
+}
+
+/* Runs the loop for so long. */
+static void run_for(unsigned int ms)
+{
+	uint64_t until = now_ms() + ms;
+
+	while (now_ms() < until)
+		sd_event_run(event, 10000);
+}
+
+/* A stop at each step: the launch goes no further, and says so once all has been given back. */
 static void test_cancel(void)
 {
 	static const enum test_call calls[] = { TEST_OPEN, TEST_CREATE_VM, TEST_LOAD_INFO, TEST_MAP,
@@ -443,13 +460,15 @@ static void test_cancel(void)
 				sd_event_run(event, 1000);
 			backend_stop(watched.launch);
 			CU_ASSERT_STRING_EQUAL(watched.log, "");
-			CU_ASSERT_TRUE(run_until(event, is_ended, &watched));
-			CU_ASSERT_STRING_EQUAL(watched.log, "stopped");
-			CU_ASSERT_EQUAL(watched.error.code, ECANCELED);
-			check_sentence(&watched, "before it ran");
+			/* Longer than a crash would take to be told; one step shows it. */
+			if (calls[i] == TEST_START)
+				run_for(400);
+			CU_ASSERT_STRING_EQUAL(watched.log, "");
 			test_device_let_go(device, calls[i]);
 			CU_ASSERT_TRUE(run_until(event, is_released, &watched));
 			CU_ASSERT_STRING_EQUAL(watched.log, "stopped released");
+			CU_ASSERT_EQUAL(watched.error.code, ECANCELED);
+			check_sentence(&watched, "before it ran");
 			/* It went no further. */
 			if (calls[i] != TEST_START)
 				CU_ASSERT_EQUAL(test_device_calls(device, TEST_START), 0);
@@ -582,14 +601,6 @@ static void test_port_taken(void)
 	close_backend();
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000U + (uint64_t)now.tv_nsec / 1000000U;
-}
-
 /* The news of a crash does not wait for a device that is slow to give things back. */
 static void test_slow_close(void)
 {
@@ -611,6 +622,26 @@ static void test_slow_close(void)
 	test_device_let_go(device, TEST_CLOSE);
 	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running crashed released");
+	close_backend();
+}
+
+/* A stop is told when it is done: nobody was waiting for the news of it. */
+static void test_slow_stop(void)
+{
+	struct watched watched;
+
+	open_backend(false);
+	launch(&watched, plain);
+	CU_ASSERT_TRUE(run_until(event, is_running, &watched));
+	device->plan[TEST_CLOSE].waits = true;
+	backend_stop(watched.launch);
+	test_device_await(device, TEST_CLOSE);
+	run_for(400);
+	CU_ASSERT_STRING_EQUAL(watched.log, "started running");
+	test_device_let_go(device, TEST_CLOSE);
+	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_STRING_EQUAL(watched.log, "started running stopped released");
+	CU_ASSERT_EQUAL(watched.error.code, 0);
 	close_backend();
 }
 
@@ -733,7 +764,8 @@ static const CU_TestInfo tests[] = {
 	{ "a death while booting is told at once", test_death_while_booting },
 	{ "no heartbeat", test_no_heartbeat },
 	{ "the port is taken", test_port_taken },
-	{ "a slow device delays released only", test_slow_close },
+	{ "a slow device does not delay the news of a crash", test_slow_close },
+	{ "a stop is told when the device has done it", test_slow_stop },
 	{ "the console, last words included", test_console },
 	{ "fifty at once beside one that hangs", test_crowd },
 	{ "the default boot timeout", test_timeout_formula },
