@@ -55,6 +55,9 @@ static void add_x86_64(struct qemu_arguments *arguments, int console_fd)
 	add(arguments, "-M");
 	/* The clock chip, or init's first date is 1970. */
 	add(arguments, "microvm,acpi=off,rtc=on");
+	/* What reboot=k asks to reset it; without one the kernel tries for seconds, or minutes. */
+	add(arguments, "-device");
+	add(arguments, "i8042");
 	add(arguments, "-accel");
 #ifdef __x86_64__
 	kvm = have_kvm();

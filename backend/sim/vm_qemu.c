@@ -8,6 +8,7 @@
 #include "vm_image.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <nefs/cleanup.h>
 #include <signal.h>
 #include <stdio.h>
@@ -120,6 +121,8 @@ static void become_qemu(const struct qemu_arguments *arguments, int errors, cons
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	dup2(errors, STDERR_FILENO);
+	/* Whatever some library has forgotten to mark: a mount's fd must not live on in here. */
+	close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
 	for (size_t i = 0; i < keep_count; i++)
 		if (fcntl(keep[i], F_SETFD, 0))
 			break;
@@ -202,9 +205,12 @@ static int qemu_start(const struct vm_config *config, struct vm **result, struct
 	} else {
 		failed = -ENOMEM;
 	}
-	if (failed)
-		nefs_error_set(err, -failed, "cannot run %s: %s; apt-get install %s",
-			arguments.argv[0], strerror(-failed), arguments.package);
+	if (failed == -ENOENT)
+		nefs_error_set(err, ENOENT, "there is no %s here: apt-get install %s",
+			arguments.argv[0], arguments.package);
+	else if (failed)
+		nefs_error_set(
+			err, -failed, "cannot run %s: %s", arguments.argv[0], strerror(-failed));
 	qemu_arguments_release(&arguments);
 	if (!failed) {
 		vm->pidfd = (int)syscall(SYS_pidfd_open, vm->pid, 0);
