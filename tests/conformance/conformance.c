@@ -2,7 +2,8 @@
 /*
  * ne-conformance: one table of cases for whatever stands for /dev/nitro_enclaves.
  *
- *	ne-conformance [--device sim|kernel] [--device-path PATH] [--pool LIST] [--list] [CASE...]
+ *	ne-conformance [--device sim|sim-least|kernel] [--device-path PATH] [--pool LIST]
+ *		[--allow-missing] [--list] [CASE...]
  *
  * Prints a line for each case and "N passed, N failed" at the end. A case that needs what this
  * device cannot do has failed, unless --allow-missing is given; so has one that leaves a CPU, a

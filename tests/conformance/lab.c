@@ -6,10 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Four cores, three of them in the pool, and more pages than a slot has regions. */
-#define SIM_CPUS	8
-#define SIM_MEMORY	(1040ULL << 20)
 #define SIM_REGIONS_MAX 512
+
+/* Four cores, three of them in the pool, and more pages than a slot has regions. */
+static const struct sim_options sim_large = {
+	.cpus = 8,
+	.memory = 1040ULL << 20,
+	.vm_none = true,
+};
+
+/* The least that the cases may assume: one core in the pool, 64 pages. */
+static const struct sim_options sim_least = {
+	.cpus = 4,
+	.memory = 128ULL << 20,
+	.vm_none = true,
+};
 
 static int sim_crash(void *context, uint64_t slot_uid)
 {
@@ -44,14 +55,10 @@ static int sim_slots(void *context)
 	return count;
 }
 
-static int open_sim(struct ne_dev **dev, struct lab *lab, struct nefs_error *err)
+static int open_sim(const struct sim_options *options, struct ne_dev **dev, struct lab *lab,
+	struct nefs_error *err)
 {
-	const struct sim_options options = {
-		.cpus = SIM_CPUS,
-		.memory = SIM_MEMORY,
-		.vm_none = true,
-	};
-	int failed = sim_dev_new(&options, dev, err);
+	int failed = sim_dev_new(options, dev, err);
 
 	if (failed)
 		return failed;
@@ -73,10 +80,12 @@ int lab_open(const char *kind, const char *path, struct ne_dev **dev, struct lab
 {
 	*lab = (struct lab){ 0 };
 	if (strcmp(kind, "sim") == 0)
-		return open_sim(dev, lab, err);
+		return open_sim(&sim_large, dev, lab, err);
+	if (strcmp(kind, "sim-least") == 0)
+		return open_sim(&sim_least, dev, lab, err);
 	if (strcmp(kind, "kernel") == 0)
 		return kernel_dev_new(path, dev, err);
-	return nefs_error_set(err, EINVAL, "--device is sim or kernel, not %s", kind);
+	return nefs_error_set(err, EINVAL, "--device is sim, sim-least or kernel, not %s", kind);
 }
 
 const char *lab_lacks(const struct conformance *conformance, unsigned int needs)

@@ -7,7 +7,8 @@
 
 /*
  * Makes the device and what can be done behind its driver's back: "sim" is a simulated machine of 8
- * CPUs, "kernel" Linux's driver (path: its device node, NULL for the usual one). EINVAL for another.
+ * CPUs, "sim-least" one of 4 CPUs and 64 pages, "kernel" Linux's driver (path: its device node, NULL
+ * for the usual one). EINVAL for another.
  */
 int lab_open(const char *kind, const char *path, struct ne_dev **dev, struct lab *lab,
 	struct nefs_error *err);
