@@ -2,6 +2,7 @@
 /* What the device's commands do. What a real device would do differently is not known: its rc
  * values and limits here are inventions (docs/device.md). */
 #include "device_internal.h"
+#include "vm_console.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,9 @@ static int on_vm_end(sd_event_source *source, int fd, uint32_t revents, void *us
 	(void)revents;
 	sd_event_source_set_enabled(source, SD_EVENT_OFF);
 	pthread_mutex_lock(&device->lock);
+	/* First, so that whoever hears of the end finds all that came before it. */
+	if (slot->console)
+		vm_console_finish(slot->console);
 	device->vm->describe_end(slot->vm, how, sizeof(how));
 	command_slot_died(device, slot, how);
 	pthread_mutex_unlock(&device->lock);
@@ -64,6 +68,27 @@ void command_end_vm(struct device *device, struct slot *slot)
 	pthread_mutex_unlock(&device->lock);
 	device->vm->destroy(vm);
 	pthread_mutex_lock(&device->lock);
+	if (slot->console)
+		vm_console_finish(slot->console);
+}
+
+void command_release_slot(struct device *device, struct slot *slot)
+{
+	command_end_vm(device, slot);
+	vm_console_free(slot->console);
+	slot->console = NULL;
+	slots_release(device->slots, slot);
+}
+
+/* Begins to read the console of a VM that was just started in debug mode. */
+static int open_console(struct device *device, struct slot *slot)
+{
+	int fd = device->vm->console(slot->vm);
+
+	if (fd < 0)
+		return fd == -ENOTCONN ? 0 : fd;
+	slot->console = vm_console_new(device->event, fd);
+	return slot->console ? 0 : -errno;
 }
 
 /* Starts the VM of a slot; the lock is given up, as reading and checking an image takes its time. */
@@ -95,12 +120,15 @@ static int start_vm(struct device *device, struct slot *slot)
 	slot->vm = vm;
 	slot->state = NE_SLOT_RUNNING;
 	fd = device->vm->pidfd(vm);
-	if (fd < 0)
-		return 0;
-	result = sd_event_add_io(device->event, &slot->watch, fd, EPOLLIN, on_vm_end, slot);
+	if (config.debug)
+		result = open_console(device, slot);
+	if (fd >= 0 && !result)
+		result = sd_event_add_io(device->event, &slot->watch, fd, EPOLLIN, on_vm_end, slot);
 	if (result < 0) {
 		slot->state = NE_SLOT_INIT;
 		command_end_vm(device, slot);
+		vm_console_free(slot->console);
+		slot->console = NULL;
 	}
 	return result < 0 ? result : 0;
 }
@@ -180,8 +208,7 @@ static int cmd_slot_free(struct device *device, const void *payload, struct ne_r
 		return -ENOENT;
 	if (slot->state == NE_SLOT_RUNNING)
 		return -EBUSY;
-	command_end_vm(device, slot);
-	slots_release(device->slots, slot);
+	command_release_slot(device, slot);
 	return 0;
 }
 

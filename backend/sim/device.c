@@ -2,6 +2,7 @@
 /* The device's registers and its thread. */
 #include "device.h"
 #include "device_internal.h"
+#include "vm_console.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <nefs/cleanup.h>
@@ -165,8 +166,7 @@ static void free_all_slots(struct device *device)
 		struct slot *slot = slots_at(device->slots, i);
 
 		slot->state = NE_SLOT_STOPPED;
-		command_end_vm(device, slot);
-		slots_release(device->slots, slot);
+		command_release_slot(device, slot);
 	}
 }
 
@@ -402,8 +402,8 @@ int device_console(struct device *device, uint64_t slot_uid)
 
 	pthread_mutex_lock(&device->lock);
 	slot = slots_find(device->slots, slot_uid);
-	if (slot && slot->vm)
-		fd = device->vm->console(slot->vm);
+	if (slot && slot->console)
+		fd = vm_console_attach(slot->console);
 	pthread_mutex_unlock(&device->lock);
 	return fd;
 }

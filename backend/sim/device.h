@@ -51,7 +51,7 @@ int device_set_faults(struct device *device, const char *text, size_t size, stru
 /* "uid state vcpus memory cid" a line, malloc'ed; NULL if out of memory. */
 char *device_slots(struct device *device);
 
-/* An fd that reads the slot's console (vm.h), or a negative errno. */
+/* An fd that reads the slot's console (vm_console.h), or a negative errno: ENOTCONN, it has none. */
 int device_console(struct device *device, uint64_t slot_uid);
 
 /* What is known of the slot's last failure or end; false: nothing. */

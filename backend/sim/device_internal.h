@@ -52,6 +52,9 @@ void command_execute(
 /* Ends a slot's VM, if it has one. Device thread, lock held (given up meanwhile). */
 void command_end_vm(struct device *device, struct slot *slot);
 
+/* Ends its VM and console and takes everything back. As above. */
+void command_release_slot(struct device *device, struct slot *slot);
+
 /* The slot's enclave has ended by itself: marks it and counts the event. Lock held. */
 void command_slot_died(struct device *device, struct slot *slot, const char *how);
 

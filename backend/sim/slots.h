@@ -34,6 +34,7 @@
 #define SLOT_EXPLAIN_SIZE 256
 
 struct device;
+struct vm_console;
 struct vm;
 
 /* A region of memory that a slot owns; a link of the slot's list, in the order of adding. */
@@ -58,6 +59,7 @@ struct slot {
 	size_t vcpu_id_room;
 	struct vm *vm; /* from a successful start to SLOT_FREE, even if it has ended */
 	struct device *device;
+	struct vm_console *console;	 /* of a start in debug mode, to SLOT_FREE; or NULL */
 	sd_event_source *watch;		 /* of the VM's end */
 	char explain[SLOT_EXPLAIN_SIZE]; /* its last failure or end, in words; "" without */
 };

@@ -29,7 +29,7 @@ struct vm_ops {
 	int (*pidfd)(const struct vm *vm);
 	/* How it ended, in plain words; call once the pidfd is readable. */
 	void (*describe_end)(struct vm *vm, char *text, size_t size);
-	/* A new fd (O_NONBLOCK) that reads the console, or a negative errno. */
+	/* A new fd (O_NONBLOCK) that reads the console; -ENOTCONN: it has none. Called once. */
 	int (*console)(const struct vm *vm);
 	/* Kills it, waits for its end, frees it. */
 	void (*destroy)(struct vm *vm);

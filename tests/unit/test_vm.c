@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The enclave as a QEMU process. The first half runs a script in QEMU's place, to see what QEMU is
+ * given and what is made of its end; the second boots real guests: NEFS_KERNEL is the path of a
+ * kernel, NEFS_VECTOR4 that of an arm64 image (scripts/fetch gets both).
+ */
+#include "cunit_main.h"
+#include "sim.h"
+#include "test_launch_image.h"
+#include "test_vm_guest.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MIB	 0x100000ULL
+#define FAKE	 "qemu-system-x86_64"
+#define FAKE_ARM "qemu-system-aarch64"
+
+static struct ne_dev *dev;
+static char directory[] = "/tmp/nefs-test-vm-XXXXXX"; /* for scripts and what they write */
+static char *old_path;
+
+static void set_up(void)
+{
+	const struct sim_options options = { .cpus = 8, .memory = 2048 * MIB };
+
+	CU_ASSERT_EQUAL_FATAL(sim_dev_new(&options, &dev, NULL), 0);
+}
+
+static void tear_down(void)
+{
+	setenv("PATH", old_path, 1);
+	dev->ops->destroy(dev);
+}
+
+/* ---- a script in QEMU's place ---- */
+
+static const char *in_directory(const char *name)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	return path;
+}
+
+/* Makes this bash script the only QEMU that there is. */
+static void fake_qemu(const char *name, const char *script)
+{
+	FILE *file = fopen(in_directory(name), "we");
+	char path[256];
+
+	CU_ASSERT_FATAL(file != NULL);
+	fprintf(file, "#!/bin/bash\ncd '%s'\n%s\n", directory, script);
+	fclose(file);
+	CU_ASSERT_EQUAL(chmod(in_directory(name), 0755), 0);
+	snprintf(path, sizeof(path), "%s:/usr/bin:/bin", directory);
+	setenv("PATH", path, 1);
+}
+
+/* What the script has written to a file there, in a buffer that the next call overwrites. */
+static const char *written(const char *name)
+{
+	static char text[8192];
+	int fd = open(in_directory(name), O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+
+	text[got > 0 ? got : 0] = '\0';
+	if (fd >= 0)
+		close(fd);
+	return text;
+}
+
+static const char *explanation(const struct guest *guest)
+{
+	static char text[512];
+
+	if (!dev->ops->explain(dev, guest->fd, text, sizeof(text)))
+		strcpy(text, "(nothing)");
+	return text;
+}
+
+/* Starts a small image with a script as QEMU. */
+static int start_fake(struct guest *guest, enum eif_arch arch, bool debug)
+{
+	int image = test_image(arch, 5000), result;
+
+	result = guest_start(guest, dev, 64 * MIB, image, debug);
+	close(image);
+	return result;
+}
+
+static bool contains(const char *text, const char *part)
+{
+	bool does = strstr(text, part) != NULL;
+
+	if (!does)
+		fprintf(stderr, "no \"%s\" in: %s\n", part, text);
+	return does;
+}
+
+static void test_exit_status(void)
+{
+	struct guest guest;
+
+	fake_qemu(FAKE, "echo first >&2\necho 'qemu: no such machine' >&2\nexit 1");
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(explanation(&guest), "exited with status 1"));
+	CU_ASSERT_TRUE(contains(explanation(&guest), "qemu: no such machine"));
+	CU_ASSERT_PTR_NULL(strstr(explanation(&guest), "first"));
+	guest_end(&guest);
+}
+
+static void test_clean_exit(void)
+{
+	struct guest guest;
+
+	fake_qemu(FAKE, "exit 0");
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(explanation(&guest), "shut down or rebooted"));
+	guest_end(&guest);
+}
+
+static void test_killed(void)
+{
+	struct guest guest;
+
+	fake_qemu(FAKE, "kill -SEGV $$");
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(explanation(&guest), "killed by signal 11"));
+	guest_end(&guest);
+}
+
+static void test_crash(void)
+{
+	struct guest guest;
+
+	fake_qemu(FAKE, "exec sleep 1000");
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
+	CU_ASSERT_STRING_EQUAL(explanation(&guest), "(nothing)");
+	CU_ASSERT_EQUAL(sim_dev_crash(dev, guest.uid, NULL), 0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(explanation(&guest), "made to crash"));
+	guest_end(&guest);
+}
+
+/* Does this process end within a minute? Also if it has done so already. */
+static bool ends(int pidfd)
+{
+	struct pollfd watched = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&watched, 1, 60000) == 1;
+}
+
+static void test_close_kills(void)
+{
+	struct guest guest;
+	pid_t pid;
+	int pidfd;
+
+	fake_qemu(FAKE, "exec sleep 1000");
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, true), 0);
+	/* Its name is the script's until it is sleep's. */
+	while ((pid = guest_process("sleep")) < 0)
+		usleep(1000);
+	pidfd = pidfd_open(pid, 0);
+	CU_ASSERT_FATAL(pidfd >= 0);
+	guest_end(&guest);
+	/* At once, and no zombie is left. */
+	CU_ASSERT_EQUAL(kill(pid, 0), -1);
+	CU_ASSERT_EQUAL(errno, ESRCH);
+	close(pidfd);
+}
+
+/* A daemon that is killed takes its enclaves with it. */
+static void test_daemon_dies(void)
+{
+	int ends_of_pipe[2], pidfd;
+	pid_t daemon, qemu = 0;
+
+	fake_qemu(FAKE, "exec sleep 1000");
+	CU_ASSERT_EQUAL_FATAL(pipe(ends_of_pipe), 0);
+	daemon = fork();
+	if (daemon == 0) {
+		struct guest guest;
+
+		set_up();
+		if (start_fake(&guest, EIF_X86_64, false) == 0)
+			while ((qemu = guest_process("sleep")) < 0)
+				usleep(1000);
+		if (write(ends_of_pipe[1], &qemu, sizeof(qemu)) > 0)
+			pause();
+		_exit(1);
+	}
+	CU_ASSERT_EQUAL_FATAL(read(ends_of_pipe[0], &qemu, sizeof(qemu)), sizeof(qemu));
+	CU_ASSERT_FATAL(qemu > 0);
+	pidfd = pidfd_open(qemu, 0);
+	CU_ASSERT_FATAL(pidfd >= 0);
+	CU_ASSERT_EQUAL(kill(daemon, SIGKILL), 0);
+	CU_ASSERT_TRUE(ends(pidfd));
+	CU_ASSERT_EQUAL(waitpid(daemon, NULL, 0), daemon);
+	close(pidfd);
+	close(ends_of_pipe[0]);
+	close(ends_of_pipe[1]);
+}
+
+static void test_missing(void)
+{
+	struct guest guest;
+
+	setenv("PATH", "/nonexistent", 1);
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), -ENOENT);
+	CU_ASSERT_TRUE(contains(explanation(&guest), "apt-get install qemu-system-x86"));
+	guest_end(&guest);
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_AARCH64, false), -ENOENT);
+	CU_ASSERT_TRUE(contains(explanation(&guest), "apt-get install qemu-system-arm"));
+	guest_end(&guest);
+	CU_ASSERT_EQUAL(guest_process(""), -1);
+}
+
+static void test_no_image(void)
+{
+	struct guest guest;
+
+	fake_qemu(FAKE, "exec sleep 1000");
+	CU_ASSERT_EQUAL(guest_start(&guest, dev, 64 * MIB, -1, false), -EINVAL);
+	CU_ASSERT_TRUE(contains(explanation(&guest), "EIF"));
+	guest_end(&guest);
+}
+
+/* What QEMU is given: these arguments, these fds, and none that somebody forgot to mark. */
+static void test_arguments(void)
+{
+	int forgotten = open("/etc/passwd", O_RDONLY);
+	struct guest guest;
+
+	fake_qemu(FAKE, "printf '%s|' \"$@\" >arguments\n"
+			"for fd in /proc/$$/fd/*; do readlink \"$fd\"; done >fds\n"
+			"exit 0");
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(written("arguments"), "-M|microvm,acpi=off,rtc=on|-device|i8042|"));
+	CU_ASSERT_TRUE(contains(written("arguments"), "-nodefaults|-no-user-config|"));
+	CU_ASSERT_TRUE(contains(written("arguments"), "-no-reboot|"));
+	CU_ASSERT_TRUE(contains(written("arguments"), "-m|64M|-smp|2|"));
+	CU_ASSERT_TRUE(contains(written("arguments"), "-serial|null|"));
+	CU_ASSERT_TRUE(contains(written("arguments"), "-append|console=ttyS0|"));
+	CU_ASSERT_PTR_NULL(strstr(written("arguments"), "-chardev"));
+	CU_ASSERT_TRUE(contains(written("fds"), "/memfd:enclave-kernel"));
+	CU_ASSERT_TRUE(contains(written("fds"), "/memfd:enclave-initrd"));
+	CU_ASSERT_TRUE(contains(written("fds"), "/dev/null"));
+	CU_ASSERT_PTR_NULL(strstr(written("fds"), "passwd"));
+	CU_ASSERT_PTR_NULL(strstr(written("fds"), "nefs-sim-memory"));
+	CU_ASSERT_PTR_NULL(strstr(written("fds"), "anon_inode"));
+	guest_end(&guest);
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, true), 0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(written("arguments"), "-serial|chardev:console|"));
+	CU_ASSERT_TRUE(contains(written("arguments"), "-chardev|socket,id=console,fd="));
+	guest_end(&guest);
+	close(forgotten);
+}
+
+static void test_arm_arguments(void)
+{
+	struct guest guest;
+
+	fake_qemu(FAKE_ARM, "printf '%s|' \"$@\" >arguments\nexit 0");
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_AARCH64, true), 0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(written("arguments"), "-M|virt,gic-version=3|"));
+	CU_ASSERT_TRUE(contains(written("arguments"), "-cpu|neoverse-n1|"));
+	CU_ASSERT_TRUE(contains(written("arguments"), "virtconsole,chardev=console|"));
+	CU_ASSERT_TRUE(contains(written("arguments"), "console=ttyS0 console=hvc0|"));
+	guest_end(&guest);
+}
+
+/* The script's way to its console: the fd behind fd= in its arguments. */
+#define FIND_CONSOLE "args=\"$*\"; fd=${args##*fd=}; fd=${fd%% *}\n"
+
+static void test_console(void)
+{
+	struct guest guest;
+	struct pollfd watched;
+	char text[64];
+	int second;
+
+	fake_qemu(FAKE, FIND_CONSOLE "echo one >&$fd; exec sleep 1000");
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, true), 0);
+	CU_ASSERT_FATAL(guest.console >= 0);
+	CU_ASSERT_TRUE(fcntl(guest.console, F_GETFL) & O_NONBLOCK);
+	CU_ASSERT_TRUE(fcntl(guest.console, F_GETFD) & FD_CLOEXEC);
+	CU_ASSERT_TRUE(guest_says(&guest, "one\n"));
+	CU_ASSERT_EQUAL(read(guest.console, text, sizeof(text)), -1);
+	CU_ASSERT_EQUAL(errno, EAGAIN);
+	CU_ASSERT_EQUAL(sim_dev_crash(dev, guest.uid, NULL), 0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	watched = (struct pollfd){ .fd = guest.console, .events = POLLIN };
+	CU_ASSERT_EQUAL(poll(&watched, 1, 60000), 1);
+	CU_ASSERT_EQUAL(read(guest.console, text, sizeof(text)), 0);
+	guest_end(&guest);
+	/* Without debug mode there is none; nor for an fd that is no enclave. */
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
+	second = dev->ops->console(dev, guest.fd, guest.cid, NULL);
+	CU_ASSERT_TRUE(second < 0 && second != -EAGAIN);
+	CU_ASSERT_TRUE(dev->ops->console(dev, -1, 16, NULL) < 0);
+	guest_end(&guest);
+}
+
+/* What was printed while nobody looked is there for the next who does, even after the end. */
+static void test_console_of_the_dead(void)
+{
+	struct guest guest;
+	FILE *go;
+
+	unlink(in_directory("go"));
+	fake_qemu(FAKE, FIND_CONSOLE "until [ -e go ]; do sleep .02; done\n"
+				     "echo last words >&$fd; exit 0");
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, true), 0);
+	close(guest.console);
+	go = fopen(in_directory("go"), "we");
+	CU_ASSERT_FATAL(go != NULL);
+	fclose(go);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	guest.console = dev->ops->console(dev, guest.fd, guest.cid, NULL);
+	CU_ASSERT_FATAL(guest.console >= 0);
+	CU_ASSERT_TRUE(guest_says(&guest, "last words\n"));
+	guest_end(&guest);
+}
+
+/* A second reader takes over; the first one's stream ends. */
+static void test_console_readers(void)
+{
+	struct guest guest;
+	struct pollfd first;
+	char text[64];
+
+	fake_qemu(FAKE, FIND_CONSOLE "echo one >&$fd; exec sleep 1000");
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, true), 0);
+	CU_ASSERT_TRUE(guest_says(&guest, "one\n"));
+	first = (struct pollfd){ .fd = guest.console, .events = POLLIN };
+	guest.console = dev->ops->console(dev, guest.fd, guest.cid, NULL);
+	CU_ASSERT_FATAL(guest.console >= 0);
+	CU_ASSERT_EQUAL(poll(&first, 1, 60000), 1);
+	CU_ASSERT_EQUAL(read(first.fd, text, sizeof(text)), 0);
+	close(first.fd);
+	guest_end(&guest);
+}
+
+/* ---- real guests ---- */
+
+static const char *required(const char *name)
+{
+	const char *path = getenv(name);
+
+	if (!path || access(path, R_OK) != 0) {
+		fprintf(stderr, "%s must be a path (scripts/fetch gets it)\n", name);
+		CU_FAIL_FATAL("an environment variable is missing");
+	}
+	return path;
+}
+
+#define CMDLINE "console=ttyS0 reboot=k panic=30 pci=off nomodules random.trust_cpu=on"
+
+static int boot(struct guest *guest, const char *init, bool debug)
+{
+	int image = guest_image(required("NEFS_KERNEL"), CMDLINE, init), result;
+
+	result = guest_start(guest, dev, 256 * MIB, image, debug);
+	close(image);
+	return result;
+}
+
+static void test_boot(void)
+{
+	struct guest guest;
+
+	CU_ASSERT_EQUAL(boot(&guest,
+				"#!/bin/busybox sh\n/bin/busybox mount -t proc proc /proc\n"
+				"echo machine $(/bin/busybox uname -m)\n"
+				"/bin/busybox reboot -f\n",
+				true),
+		0);
+	CU_ASSERT_TRUE(guest_says(&guest, "Linux version"));
+	CU_ASSERT_TRUE(guest_says(&guest, "machine x86_64"));
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(explanation(&guest), "shut down or rebooted"));
+	guest_end(&guest);
+}
+
+static void test_boot_killed(void)
+{
+	struct guest guest;
+	pid_t pid;
+
+	CU_ASSERT_EQUAL(
+		boot(&guest, "#!/bin/busybox sh\necho ready\nexec /bin/busybox sleep 1000\n", true),
+		0);
+	CU_ASSERT_TRUE(guest_says(&guest, "ready"));
+	pid = guest_process("qemu-system-x86_64");
+	CU_ASSERT_FATAL(pid > 0);
+	CU_ASSERT_EQUAL(kill(pid, SIGKILL), 0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(explanation(&guest), "killed by signal 9"));
+	guest_end(&guest);
+}
+
+/* A guest that prints more than any buffer holds, to nobody, goes on all the same. */
+static void test_boot_unread(void)
+{
+	struct guest guest;
+
+	CU_ASSERT_EQUAL(
+		boot(&guest,
+			"#!/bin/busybox sh\ni=0\nwhile [ $i -lt 6000 ]; do\n"
+			"echo $i 0123456789012345678901234567890123456789012345678901234567\n"
+			"i=$((i+1)); done\n/bin/busybox reboot -f\n",
+			true),
+		0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(guest_says(&guest, "\n5999 0123456789"));
+	guest_end(&guest);
+}
+
+/* Not in debug mode: it runs, and ends when it wants to, unseen. */
+static void test_boot_silent(void)
+{
+	struct guest guest;
+
+	CU_ASSERT_EQUAL(boot(&guest, "#!/bin/busybox sh\n/bin/busybox reboot -f\n", false), 0);
+	CU_ASSERT_EQUAL(guest.console, -1);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(explanation(&guest), "shut down or rebooted"));
+	guest_end(&guest);
+}
+
+/* AWS's own kernel and init: without vsock the latter gives up, which is as far as it gets here. */
+static void test_vector4(void)
+{
+	int image = open(required("NEFS_VECTOR4"), O_RDONLY | O_CLOEXEC);
+	struct guest guest;
+
+	CU_ASSERT_FATAL(image >= 0);
+	CU_ASSERT_EQUAL(guest_start(&guest, dev, 512 * MIB, image, true), 0);
+	close(image);
+	CU_ASSERT_TRUE(guest_says(&guest, "connect: No such device"));
+	CU_ASSERT_TRUE(guest_says(&guest, "Attempted to kill init!"));
+	CU_ASSERT_TRUE(guest_says(&guest, "amzn2.aarch64"));
+	guest_end(&guest);
+}
+
+static const CU_TestInfo tests[] = {
+	{ "QEMU fails: its status and its last words", test_exit_status },
+	{ "QEMU ends: the guest shut down", test_clean_exit },
+	{ "QEMU is killed", test_killed },
+	{ "a crash that was asked for", test_crash },
+	{ "closing the enclave kills QEMU and leaves no zombie", test_close_kills },
+	{ "killing the daemon kills QEMU", test_daemon_dies },
+	{ "QEMU is not installed", test_missing },
+	{ "there is no image", test_no_image },
+	{ "QEMU's arguments and fds", test_arguments },
+	{ "QEMU's arguments for arm64", test_arm_arguments },
+	{ "the console", test_console },
+	{ "the console of an enclave that has ended", test_console_of_the_dead },
+	{ "the console's readers", test_console_readers },
+	{ "a boot", test_boot },
+	{ "a boot whose QEMU is killed", test_boot_killed },
+	{ "a console that nobody reads", test_boot_unread },
+	{ "a boot without a console", test_boot_silent },
+	{ "a boot of AWS's image for arm64", test_vector4 },
+	CU_TEST_INFO_NULL,
+};
+
+int main(void)
+{
+	int status;
+
+	old_path = strdup(getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
+	if (!old_path || !mkdtemp(directory)) {
+		perror(directory);
+		return EXIT_FAILURE;
+	}
+	status = cunit_run("vm", tests, set_up, tear_down);
+	unlink(in_directory(FAKE));
+	unlink(in_directory(FAKE_ARM));
+	unlink(in_directory("arguments"));
+	unlink(in_directory("fds"));
+	unlink(in_directory("go"));
+	rmdir(directory);
+	free(old_path);
+	return status;
+}
