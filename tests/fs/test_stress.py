@@ -292,7 +292,7 @@ def test_200_parallel_starts_do_not_hold_up_a_reader(new_mount, fault):
     if fault:
         mount.faults(fault)
     rounds = []
-    for _ in range(5):
+    for _ in range(12):
         idle, _ = p99_while(other.path("state"), lambda: time.sleep(0.7))
         busy, count = p99_while(other.path("state"), lambda: start_all(enclaves))
         assert count > 100
