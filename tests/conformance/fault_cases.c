@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The device refuses a command: its errno comes through unchanged, and what the driver had done
- * until then stays done. (Not tried here: ENCLAVE_STOP and SLOT_FREE, whose failure costs the
- * driver CPUs and pages for good.)
+ * until then stays done. (A refused ENCLAVE_STOP or SLOT_FREE would cost the driver CPUs and pages
+ * for good; so they are planned only where the driver must not send them.)
  */
 #include "subject.h"
 #include <errno.h>
@@ -146,6 +146,36 @@ static int refused_start(struct conformance *conformance)
 	return on_fd(conformance, subject.fd, NE_START_ENCLAVE, &info);
 }
 
+/* Only what runs is stopped: else the refusal would keep its slot, which the runner would see. */
+static int no_stop_in(struct conformance *conformance, enum state state)
+{
+	SUBJECT(subject);
+
+	REQUIRE(subject_make(&subject, state));
+	EXPECT(plan(conformance, "ENCLAVE_STOP fail 5 1"), 0);
+	subject_end(&subject);
+	return 0;
+}
+
+static int no_stop_before_start(struct conformance *conformance)
+{
+	return no_stop_in(conformance, STATE_FILLED);
+}
+
+static int no_stop_after_a_crash(struct conformance *conformance)
+{
+	return no_stop_in(conformance, STATE_CRASHED);
+}
+
+static int no_stop_after_a_refused_start(struct conformance *conformance)
+{
+	SUBJECT(subject);
+
+	REQUIRE(subject_make(&subject, STATE_FILLED));
+	EXPECT(plan(conformance, "ENCLAVE_START fail 5 1\nENCLAVE_STOP fail 5 1"), 0);
+	return subject_start(&subject, 0);
+}
+
 static int64_t now_ms(void)
 {
 	struct timespec now;
@@ -179,6 +209,10 @@ const struct conformance_case fault_cases[] = {
 		-NE_ERR_NO_MEM_REGIONS_ADDED, NEED_FAULTS },
 	{ "refused: memory is held until the close", refused_memory_is_held, 0, NEED_FAULTS },
 	{ "refused: a start", refused_start, 0, NEED_FAULTS },
+	{ "close: no stop before the start", no_stop_before_start, 0, NEED_FAULTS },
+	{ "close: no stop after a refused start", no_stop_after_a_refused_start, -EIO,
+		NEED_FAULTS },
+	{ "close: no stop after a crash", no_stop_after_a_crash, 0, NEED_FAULTS | NEED_CRASH },
 	{ "slow: the device is waited for", slow_device_is_waited_for, 0, NEED_FAULTS },
 	{ NULL },
 };
