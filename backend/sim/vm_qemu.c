@@ -107,13 +107,15 @@ static bool qemu_crash(struct vm *vm)
  * QEMU's fds are 0, 1, 2 and those in keep, which get numbers from 3 on.
  */
 static void become_qemu(const struct qemu_arguments *arguments, int errors, const int *keep,
-	size_t keep_count, int report)
+	size_t keep_count, int report, pid_t parent)
 {
 	int null = open("/dev/null", O_RDWR), failure;
 	sigset_t none;
 
 	/* It must not outlive the daemon, however that ends. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(0);
 	setsid();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -138,12 +140,14 @@ static int spawn(struct vm *vm, const struct qemu_arguments *arguments, int erro
 	size_t keep_count)
 {
 	int report[2], failure = 0;
+	pid_t parent;
 
 	if (pipe2(report, O_CLOEXEC))
 		return -errno;
+	parent = getpid();
 	vm->pid = fork();
 	if (vm->pid == 0)
-		become_qemu(arguments, errors, keep, keep_count, report[1]);
+		become_qemu(arguments, errors, keep, keep_count, report[1], parent);
 	if (vm->pid < 0)
 		failure = errno;
 	close(report[1]);

@@ -26,11 +26,16 @@ static struct ne_dev *dev;
 static char directory[] = "/tmp/nefs-test-vm-XXXXXX"; /* for scripts and what they write */
 static char *old_path;
 
-static void set_up(void)
+static int make_machine(void)
 {
 	const struct sim_options options = { .cpus = 8, .memory = 2048 * MIB };
 
-	CU_ASSERT_EQUAL_FATAL(sim_dev_new(&options, &dev, NULL), 0);
+	return sim_dev_new(&options, &dev, NULL);
+}
+
+static void set_up(void)
+{
+	CU_ASSERT_EQUAL_FATAL(make_machine(), 0);
 }
 
 static void tear_down(void)
@@ -180,6 +185,21 @@ static void test_close_kills(void)
 	close(pidfd);
 }
 
+/* What the daemon of the next test does: starts an enclave, says its QEMU's pid, and waits. */
+static int be_daemon(void)
+{
+	struct guest guest;
+	pid_t qemu;
+
+	if (make_machine() < 0 || start_fake(&guest, EIF_X86_64, false) < 0)
+		return EXIT_FAILURE;
+	while ((qemu = guest_process("sleep")) < 0)
+		usleep(1000);
+	if (write(STDOUT_FILENO, &qemu, sizeof(qemu)) == sizeof(qemu))
+		pause();
+	return EXIT_FAILURE;
+}
+
 /* A daemon that is killed takes its enclaves with it. */
 static void test_daemon_dies(void)
 {
@@ -187,19 +207,15 @@ static void test_daemon_dies(void)
 	pid_t daemon, qemu = 0;
 
 	fake_qemu(FAKE, "exec sleep 1000");
-	CU_ASSERT_EQUAL_FATAL(pipe(ends_of_pipe), 0);
+	CU_ASSERT_EQUAL_FATAL(pipe2(ends_of_pipe, O_CLOEXEC), 0);
 	daemon = fork();
 	if (daemon == 0) {
-		struct guest guest;
-
-		set_up();
-		if (start_fake(&guest, EIF_X86_64, false) == 0)
-			while ((qemu = guest_process("sleep")) < 0)
-				usleep(1000);
-		if (write(ends_of_pipe[1], &qemu, sizeof(qemu)) > 0)
-			pause();
-		_exit(1);
+		/* A process of its own: a fork of one with threads cannot have any. */
+		dup2(ends_of_pipe[1], STDOUT_FILENO);
+		execl("/proc/self/exe", "test_vm", "daemon", (char *)NULL);
+		_exit(127);
 	}
+	close(ends_of_pipe[1]);
 	CU_ASSERT_EQUAL_FATAL(read(ends_of_pipe[0], &qemu, sizeof(qemu)), sizeof(qemu));
 	CU_ASSERT_FATAL(qemu > 0);
 	pidfd = pidfd_open(qemu, 0);
@@ -209,7 +225,6 @@ static void test_daemon_dies(void)
 	CU_ASSERT_EQUAL(waitpid(daemon, NULL, 0), daemon);
 	close(pidfd);
 	close(ends_of_pipe[0]);
-	close(ends_of_pipe[1]);
 }
 
 static void test_missing(void)
@@ -479,9 +494,12 @@ static const CU_TestInfo tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
 	int status;
+
+	if (argc == 2 && strcmp(argv[1], "daemon") == 0)
+		return be_daemon();
 
 	old_path = strdup(getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
 	if (!old_path || !mkdtemp(directory)) {
