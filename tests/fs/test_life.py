@@ -455,3 +455,12 @@ def test_start_by_a_child_and_by_raw_write(ready):
         return raw_write(fd, b"1\n")
     assert Child(starter).result() == "OK"
     assert get(ready.path("wait")) == b"running\n"
+
+
+@pytest.mark.sim
+def test_a_successful_start_clears_error(mount, ready):
+    """Nothing else is written in between."""
+    mount.faults("SLOT_ALLOC fail 5 1")
+    assert ready.start() == "EIO" and ready.error
+    assert ready.start() == "OK"
+    assert ready.error == b""

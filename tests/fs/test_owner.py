@@ -286,3 +286,14 @@ def test_own_mount_ends_its_enclaves(own):
     def live():
         return own.enclave().running().state
     assert as_nobody(live) == "running"
+
+
+def test_a_file_made_again_is_its_makers(enclave):
+    """As any new file: owner, group and mode are those of who makes it after an unlink."""
+    def remake(path):
+        os.unlink(path)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640))
+        return ids(path)
+    os.chown(enclave.path(), NOBODY, NOBODY)
+    assert ids(enclave.path("memory")) == (0, 0, 0o644)
+    assert as_nobody(remake, enclave.path("memory")) == (NOBODY, NOBODY, 0o640)

@@ -392,3 +392,26 @@ def test_harness_sees_eintr():
     child.signal(signal.SIGUSR1)
     assert child.result() == "EINTR"
     assert libc is not None
+
+
+def test_wait_is_decided_by_its_first_read(slow):
+    """What a reader got is not continued by another wait: cat ends after the answer."""
+    enclave = slow()
+    fd = os.open(enclave.path("wait"), os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert os.read(fd, 100) == b"init\n"
+        assert enclave.start(os.O_NONBLOCK) == "OK" and enclave.state == "starting"
+        assert os.pread(fd, 100, 5) == b""
+    finally:
+        os.close(fd)
+    enclave.reaches("running")
+
+
+def test_crash_while_stopping_is_a_stop(mount, running):
+    """Who asked for the end gets it, however it comes."""
+    mount.faults("ENCLAVE_STOP delay 1000 1")
+    assert running.stop(os.O_NONBLOCK) == "OK" and running.state == "stopping"
+    mount.crash(running)
+    assert running.reaches("stopped", "crashed") == "stopped"
+    events = running.events()
+    assert (events["stops"], events["crashes"]) == (1, 0)

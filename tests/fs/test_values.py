@@ -318,3 +318,12 @@ def test_many_values_do_not_mix(mount):
 
 def test_no_such_control_file_by_write(enclave):
     assert put(enclave.path("nonsense"), b"1") == "ENOENT"
+
+
+def test_a_write_is_seen_in_the_mtime(enclave):
+    """As of any file; of a neighbour it is not."""
+    def mtime(name):
+        return os.stat(enclave.path(name)).st_mtime_ns
+    memory, vcpus = mtime("memory"), mtime("vcpus")
+    enclave.set("memory", b"64M")
+    assert mtime("memory") > memory and mtime("vcpus") == vcpus
