@@ -30,6 +30,9 @@ static int store_setting(struct node *node, enum setting setting, const char *te
 		failed = nefs_error_set(err, EBUSY,
 			"%s is %s and keeps its settings until it is stopped: echo 0 > %s/start",
 			enclave->name, enclave_state_name(enclave->state), enclave->name);
+	/* Its value is what it was; its text is what was written last. */
+	if (!failed && active)
+		failed = settings_store(&enclave->settings, setting, text, size, false, &same, err);
 	return failed;
 }
 
