@@ -441,7 +441,8 @@ static void test_boot_unread(void)
 			true),
 		0);
 	CU_ASSERT_TRUE(guest_hung_up(&guest));
-	CU_ASSERT_TRUE(guest_says(&guest, "\n5999 0123456789"));
+	/* The very last of it may still have been in the guest's own buffers when it rebooted. */
+	CU_ASSERT_TRUE(guest_says(&guest, "\n5900 0123456789"));
 	guest_end(&guest);
 }
 
