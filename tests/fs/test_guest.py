@@ -128,7 +128,7 @@ def test_reader_that_has_it_all_sleeps_until_more_comes(boot):
 
 def test_sleeping_readers_are_woken_interrupted_and_killed(boot):
     enclave = boot("sleep")
-    printed(enclave, b"guest: sleep")
+    printed(enclave, b"guest: sleep on x86_64\r\n")
 
     def drain_and_read(path):
         signal.signal(signal.SIGUSR1, lambda *_: None)

@@ -195,6 +195,6 @@ def test_cp_r_of_an_enclave_out(enclave, tmp_path):
 
 def test_grep_and_find(enclave):
     enclave.ready()
-    done = run("sh", "-c", "grep -l 64M *m*ory; find . -name 'v*' -size -1000c; du -s . > /dev/null; ls -l",
-               cwd=enclave.path())
+    done = run("sh", "-c", "grep -l 64M *m*ory; find . -name 'v*' -size -1000c; "
+               "du -s . > /dev/null; ls -l", cwd=enclave.path())
     assert "memory" in done.stdout and "./vcpus" in done.stdout and done.stderr == ""
