@@ -3,15 +3,19 @@
 #include "control.h"
 #include "enclave.h"
 #include "fs.h"
+#include "own_mount.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <nefs/cleanup.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 /* More changes than this waiting means that nobody can be reading them: the oldest are dropped. */
 #define TOUCHES_MAX 65536
@@ -23,9 +27,10 @@ struct touch {
 
 struct notifier {
 	char *mountpoint;
+	struct own_mount own; /* the thread's, once it runs */
+	int more;	      /* an eventfd: the queue is longer, or it is time to close */
 	pthread_t thread;
 	pthread_mutex_t lock; /* everything below */
-	pthread_cond_t more;
 	STAILQ_HEAD(, touch) queue;
 	unsigned int queued;
 	bool closing;
@@ -37,33 +42,73 @@ static void touch_file(const struct notifier *notifier, const struct touch *touc
 	char path[PATH_MAX];
 	int length;
 
-	length = snprintf(path, sizeof(path), "%s/%s", notifier->mountpoint, touch->path);
 	/* A failure means that the enclave was removed or renamed meanwhile, or the mount is gone. */
+	if (notifier->own.root >= 0) {
+		utimensat(notifier->own.root, touch->path, times, AT_SYMLINK_NOFOLLOW);
+		return;
+	}
+	length = snprintf(path, sizeof(path), "%s/%s", notifier->mountpoint, touch->path);
 	if (length > 0 && (size_t)length < sizeof(path))
 		utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW);
+}
+
+/* The next of the queue, or NULL: there is none, or nobody wants it any more. */
+static struct touch *next_touch(struct notifier *notifier, bool *closing)
+{
+	struct touch *touch;
+
+	pthread_mutex_lock(&notifier->lock);
+	*closing = notifier->closing;
+	touch = *closing ? NULL : STAILQ_FIRST(&notifier->queue);
+	if (touch) {
+		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
+		notifier->queued--;
+	}
+	pthread_mutex_unlock(&notifier->lock);
+	return touch;
+}
+
+/* Waits, if there is nothing to do, for more; gives the mount back once it has been unmounted. */
+static void look_around(struct notifier *notifier, bool idle)
+{
+	struct pollfd fds[] = {
+		{ .fd = notifier->more, .events = POLLIN },
+		{ .fd = own_mount_fd(&notifier->own), .events = POLLPRI },
+	};
+	uint64_t count;
+
+	if (poll(fds, sizeof(fds) / sizeof(fds[0]), idle ? -1 : 0) <= 0)
+		return;
+	if (fds[0].revents && read(notifier->more, &count, sizeof(count)) < 0) {
+		/* Somebody's wake-up was taken already. */
+	}
+	if (fds[1].revents && !own_mount_lasts(&notifier->own))
+		own_mount_close(&notifier->own);
 }
 
 static void *notifier_main(void *argument)
 {
 	struct notifier *notifier = argument;
+	bool closing = false;
 
-	pthread_mutex_lock(&notifier->lock);
-	while (!notifier->closing) {
-		struct touch *touch = STAILQ_FIRST(&notifier->queue);
+	while (!closing) {
+		struct touch *touch = next_touch(notifier, &closing);
 
-		if (!touch) {
-			pthread_cond_wait(&notifier->more, &notifier->lock);
-			continue;
-		}
-		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
-		notifier->queued--;
-		pthread_mutex_unlock(&notifier->lock);
-		touch_file(notifier, touch);
+		if (touch)
+			touch_file(notifier, touch);
+		if (!closing)
+			look_around(notifier, !touch);
 		free(touch);
-		pthread_mutex_lock(&notifier->lock);
 	}
-	pthread_mutex_unlock(&notifier->lock);
+	own_mount_close(&notifier->own);
 	return NULL;
+}
+
+static void wake(const struct notifier *notifier)
+{
+	if (eventfd_write(notifier->more, 1)) {
+		/* The counter is full: the thread has been woken often enough. */
+	}
 }
 
 int notifier_new(const char *mountpoint, struct notifier **result, struct nefs_error *err)
@@ -76,14 +121,24 @@ int notifier_new(const char *mountpoint, struct notifier **result, struct nefs_e
 		notifier->mountpoint = strdup(mountpoint);
 	if (!notifier || !notifier->mountpoint)
 		return nefs_error_set(err, ENOMEM, "out of memory for the notifier");
+	notifier->more = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (notifier->more < 0) {
+		failed = errno;
+		free(notifier->mountpoint);
+		return nefs_error_set(
+			err, failed, "cannot make the notifier's eventfd: %s", strerror(failed));
+	}
 	STAILQ_INIT(&notifier->queue);
 	pthread_mutex_init(&notifier->lock, NULL);
-	pthread_cond_init(&notifier->more, NULL);
+	/* Without it, paths do, too, but for an umount in the very moment of a change. */
+	own_mount_open(&notifier->own, mountpoint);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	failed = pthread_create(&notifier->thread, NULL, notifier_main, notifier);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (failed) {
+		own_mount_close(&notifier->own);
+		close(notifier->more);
 		free(notifier->mountpoint);
 		return nefs_error_set(
 			err, failed, "cannot start the notifier thread: %s", strerror(failed));
@@ -114,8 +169,8 @@ void notifier_touch(struct node *node)
 		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
 		notifier->queued--;
 	}
-	pthread_cond_signal(&notifier->more);
 	pthread_mutex_unlock(&notifier->lock);
+	wake(notifier);
 	free(oldest);
 }
 
@@ -149,14 +204,14 @@ void notifier_free(struct notifier *notifier)
 		return;
 	pthread_mutex_lock(&notifier->lock);
 	notifier->closing = true;
-	pthread_cond_signal(&notifier->more);
 	pthread_mutex_unlock(&notifier->lock);
+	wake(notifier);
 	pthread_join(notifier->thread, NULL);
 	while ((touch = STAILQ_FIRST(&notifier->queue))) {
 		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
 		free(touch);
 	}
-	pthread_cond_destroy(&notifier->more);
+	close(notifier->more);
 	pthread_mutex_destroy(&notifier->lock);
 	free(notifier->mountpoint);
 	free(notifier);

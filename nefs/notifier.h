@@ -6,7 +6,8 @@
  * itself makes has to be repeated from outside: utimensat(2) of the modification time alone is
  * IN_MODIFY on the file and on its directory, for the file's owner too and without write
  * permission (fsnotify_change in Linux's include/linux/fsnotify.h). That call is a request to this
- * very filesystem, which only a thread that does not serve requests may make.
+ * very filesystem, which only a thread that does not serve requests may make. It goes through a
+ * copy of the mount (own_mount.h) where one can be had, so that nobody's umount fails for it.
  */
 #ifndef NEFS_NOTIFIER_H
 #define NEFS_NOTIFIER_H

@@ -141,6 +141,34 @@ def test_umount_ends_it(new_mount, busy):
     mount.discard()
 
 
+def test_umount_right_after_a_change(new_mount):
+    """inotify's news of the last changes are not told by way of the mount that is to go."""
+    for _ in range(5):
+        mount = new_mount()
+        for enclave in [mount.enclave().ready() for _ in range(3)]:
+            assert enclave.start() == "OK"
+        umount = run("umount", mount.root)
+        assert umount.returncode == 0, umount.stderr
+        assert mount.wait_exit() == 0, mount.said()
+        mount.discard()
+
+
+def test_a_mount_of_it_elsewhere_keeps_it(new_mount, tmp_path):
+    """... and the copy of the mount that they are told by ends with the last real one."""
+    mount = new_mount()
+    enclave = mount.enclave().running()
+    assert run("mount", "--bind", mount.root, str(tmp_path)).returncode == 0
+    try:
+        assert run("umount", mount.root).returncode == 0
+        with pytest.raises(subprocess.TimeoutExpired):
+            mount.process.wait(timeout=0.5)
+        assert (tmp_path / enclave.name / "state").read_text() == "running\n"
+    finally:
+        assert run("umount", str(tmp_path)).returncode == 0
+    assert mount.wait_exit() == 0, mount.said()
+    mount.discard()
+
+
 def test_umount_while_in_use_is_refused(new_mount):
     mount = new_mount()
     with open(mount.path("events"), "rb"):
