@@ -88,8 +88,14 @@ static ssize_t write_image(
 
 	if (failed)
 		return failed;
-	if (handle->flags & O_APPEND && !fresh)
-		offset = (off_t)enclave->image->size;
+	if (handle->flags & O_APPEND)
+		offset = fresh ? 0 : (off_t)enclave->image->size;
+	/* A writer that goes on after its first block was refused must not replace anything. */
+	if (fresh && offset != 0)
+		return nefs_error_set(err, EINVAL,
+			"a new image is written from its first byte on, not from byte %lld: write all "
+			"of it again",
+			(long long)offset);
 	if (offset == 0 && !backend_image_plausible(data, size))
 		return nefs_error_set(err, EINVAL,
 			"what was written is not an enclave image: it does not begin with \".eif\"; build "

@@ -112,6 +112,38 @@ def test_truncation_keeps_the_image(enclave, call):
     assert os.stat(enclave.path("image")).st_size == len(SMALL)
 
 
+@pytest.mark.parametrize("first", [b"not an image" * 100, None], ids=["refused", "left out"])
+def test_a_writer_that_begins_in_the_middle(enclave, first):
+    """One that ignores the refusal of its first block, as dd conv=noerror may, costs nothing."""
+    enclave.set("image", SMALL)
+    fd = os.open(enclave.path("image"), os.O_WRONLY | os.O_TRUNC)
+    try:
+        if first:
+            assert outcome(lambda: os.pwrite(fd, first, 0)) == "EINVAL"
+        assert outcome(lambda: os.pwrite(fd, OTHER[512:], 512)) == "EINVAL"
+        assert b"first byte" in enclave.error and b"512" in enclave.error
+        assert enclave.get("image") == SMALL
+        os.pwrite(fd, OTHER[:512], 0)
+        os.pwrite(fd, OTHER[512:], 512)
+    finally:
+        os.close(fd)
+    assert enclave.get("image") == OTHER
+
+
+@pytest.mark.parametrize("before", [None, OTHER], ids=["unset", "emptied"])
+def test_appended_to_nothing(enclave, before):
+    if before:
+        enclave.set("image", before)
+        os.truncate(enclave.path("image"), 0)
+    fd = os.open(enclave.path("image"), os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(fd, SMALL[:600])
+        os.write(fd, SMALL[600:])
+    finally:
+        os.close(fd)
+    assert enclave.get("image") == SMALL
+
+
 def test_two_enclaves_have_their_own(mount):
     first, second = mount.enclave(), mount.enclave()
     first.set("image", SMALL)
