@@ -397,6 +397,7 @@ int sim_dev_new(const struct sim_options *options, struct ne_dev **dev, struct n
 	if (!sim)
 		return nefs_error_set(err, ENOMEM, "out of memory for the simulated machine");
 	sim->dev.ops = &sim_ops;
+	sim->owner = getpid();
 	sim->reply_timeout_ms =
 		options->reply_timeout_ms ? options->reply_timeout_ms : REPLY_TIMEOUT_MS;
 	LIST_INIT(&sim->enclaves);

@@ -55,6 +55,7 @@ struct sim {
 	struct cpu_pool *cpus;
 	struct device *device;
 	unsigned int reply_timeout_ms;
+	pid_t owner; /* the device's thread is in this process only */
 
 	pthread_mutex_t request; /* one request at a time */
 	pthread_mutex_t irq;	 /* event_raised, closing */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 void request_interrupt(void *context, unsigned int vector)
 {
@@ -57,6 +58,9 @@ int request_send(
 	int result;
 
 	memset(reply, 0, sizeof(*reply));
+	/* A child that inherited the object has nobody to answer it, and maybe locks in any state. */
+	if (sim->owner != getpid())
+		return -EIO;
 	pthread_mutex_lock(&sim->request);
 	/* A command that had no reply in time gets none from here on: the count stands still. */
 	device_write(sim->device, NE_REG_SEND_DATA, payload, size);
