@@ -73,7 +73,7 @@ static void look_around(struct notifier *notifier, bool idle)
 {
 	struct pollfd fds[] = {
 		{ .fd = notifier->more, .events = POLLIN },
-		{ .fd = own_mount_fd(&notifier->own), .events = POLLPRI },
+		{ .fd = notifier->own.changes, .events = POLLPRI },
 	};
 	uint64_t count;
 

@@ -3,18 +3,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nefs/cleanup.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define MOUNTINFO "/proc/self/mountinfo"
 
 int own_mount_open(struct own_mount *own, const char *mountpoint)
 {
 	int failed;
 
 	own->root = -1;
-	own->mounts = fopen("/proc/self/mountinfo", "re");
-	if (!own->mounts)
+	own->changes = open(MOUNTINFO, O_RDONLY | O_CLOEXEC);
+	if (own->changes < 0)
 		return -errno;
 	own->root = open_tree(AT_FDCWD, mountpoint, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (own->root >= 0)
@@ -24,39 +27,38 @@ int own_mount_open(struct own_mount *own, const char *mountpoint)
 	return failed;
 }
 
-int own_mount_fd(const struct own_mount *own)
-{
-	return own->mounts ? fileno(own->mounts) : -1;
-}
-
 bool own_mount_lasts(const struct own_mount *own)
 {
 	NEFS_AUTO_FREE char *line = NULL;
+	bool found = false;
 	size_t room = 0;
 	struct statx ours;
+	FILE *mounts;
 
 	/* The number of the filesystem needs no answer from it: an attribute would. */
 	if (statx(own->root, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &ours))
-		return true;
-	rewind(own->mounts);
-	while (getline(&line, &room, own->mounts) >= 0) {
+		return false;
+	/* Opened anew: stdio may answer a rewind(3) from its buffer, which is the table as it was. */
+	mounts = fopen(MOUNTINFO, "re");
+	if (!mounts)
+		return false;
+	while (!found && getline(&line, &room, mounts) >= 0) {
 		unsigned int major, minor;
 
 		/* "ID PARENT MAJOR:MINOR ROOT POINT ...", proc_pid_mountinfo(5) */
-		if (sscanf(line, "%*u %*u %u:%u ", &major, &minor) == 2 &&
-			major == ours.stx_dev_major && minor == ours.stx_dev_minor)
-			return true;
+		found = sscanf(line, "%*u %*u %u:%u ", &major, &minor) == 2 &&
+			major == ours.stx_dev_major && minor == ours.stx_dev_minor;
 	}
-	/* A table that can't be read says nothing; holding on to the copy is what can be undone. */
-	return ferror(own->mounts);
+	fclose(mounts);
+	return found;
 }
 
 void own_mount_close(struct own_mount *own)
 {
 	if (own->root >= 0)
 		close(own->root);
-	if (own->mounts)
-		fclose(own->mounts);
+	if (own->changes >= 0)
+		close(own->changes);
 	own->root = -1;
-	own->mounts = NULL;
+	own->changes = -1;
 }

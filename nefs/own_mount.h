@@ -14,11 +14,10 @@
 #define NEFS_OWN_MOUNT_H
 
 #include <stdbool.h>
-#include <stdio.h>
 
 struct own_mount {
-	int root;     /* the copy's root, for the *at() calls; -1: none, use paths */
-	FILE *mounts; /* this namespace's mountinfo */
+	int root;    /* the copy's root, for the *at() calls; -1: none, use paths */
+	int changes; /* POLLPRI: some mount of this namespace has changed; -1: no copy */
 };
 
 /*
@@ -28,10 +27,10 @@ struct own_mount {
  */
 int own_mount_open(struct own_mount *own, const char *mountpoint);
 
-/* Has POLLPRI whenever any mount of the namespace changed since own_mount_lasts; -1: no copy. */
-int own_mount_fd(const struct own_mount *own);
-
-/* Is the filesystem mounted anywhere in this namespace, the copy aside? */
+/*
+ * Is the filesystem mounted anywhere in this namespace, the copy aside? False as well if that can't be
+ * found out: without the copy an umount may be refused, with it the daemon may never end.
+ */
 bool own_mount_lasts(const struct own_mount *own);
 
 /* Gives the copy back. Nothing happens to one that is closed or was never opened. */
