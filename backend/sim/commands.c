@@ -72,6 +72,13 @@ void command_end_vm(struct device *device, struct slot *slot)
 		vm_console_finish(slot->console);
 }
 
+void command_end_silently(struct device *device, struct slot *slot)
+{
+	slot->state = NE_SLOT_STOPPED;
+	snprintf(slot->explain, sizeof(slot->explain), "it was made to stop without an event");
+	command_end_vm(device, slot);
+}
+
 void command_release_slot(struct device *device, struct slot *slot)
 {
 	command_end_vm(device, slot);

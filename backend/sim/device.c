@@ -189,17 +189,23 @@ static bool crash_slots(struct device *device)
 {
 	bool event = false;
 
-	for (size_t i = 0; i < device->to_crash_count; i++) {
-		struct slot *slot = slots_find(device->slots, device->to_crash[i]);
+	/* The lock is given up below: there may be more of them then, and the list elsewhere. */
+	for (size_t i = 0; i < device->victim_count; i++) {
+		const struct device_victim victim = device->victims[i];
+		struct slot *slot = slots_find(device->slots, victim.slot_uid);
 
 		if (!slot || slot->state != NE_SLOT_RUNNING)
 			continue;
+		if (victim.silent) {
+			command_end_silently(device, slot);
+			continue;
+		}
 		if (slot->vm && device->vm->crash(slot->vm))
 			continue; /* its end comes as an event of its own */
 		command_slot_died(device, slot, "it was made to crash by sim/crash");
 		event = true;
 	}
-	device->to_crash_count = 0;
+	device->victim_count = 0;
 	return event;
 }
 
@@ -318,26 +324,27 @@ void device_free(struct device *device)
 	free_loop(device);
 	dma_map_clear(&device->dma);
 	slots_free(device->slots);
-	free(device->to_crash);
+	free(device->victims);
 	pthread_mutex_destroy(&device->lock);
 	free(device);
 }
 
 /* ---- beside the registers ---- */
 
-int device_crash(struct device *device, uint64_t slot_uid, struct nefs_error *err)
+/* Has the device's thread end the enclave in a slot. */
+static int end_enclave(
+	struct device *device, uint64_t slot_uid, bool silent, struct nefs_error *err)
 {
+	struct device_victim *bigger = NULL;
 	struct slot *slot;
-	uint64_t *bigger = NULL;
 
 	pthread_mutex_lock(&device->lock);
 	slot = slots_find(device->slots, slot_uid);
 	if (slot && slot->state == NE_SLOT_RUNNING) {
-		bigger =
-			reallocarray(device->to_crash, device->to_crash_count + 1, sizeof(*bigger));
+		bigger = reallocarray(device->victims, device->victim_count + 1, sizeof(*bigger));
 		if (bigger) {
-			device->to_crash = bigger;
-			bigger[device->to_crash_count++] = slot_uid;
+			device->victims = bigger;
+			bigger[device->victim_count++] = (struct device_victim){ slot_uid, silent };
 		}
 	}
 	pthread_mutex_unlock(&device->lock);
@@ -346,6 +353,24 @@ int device_crash(struct device *device, uint64_t slot_uid, struct nefs_error *er
 			"no enclave runs in slot 0x%" PRIx64 ", so none can crash", slot_uid);
 	ring(device);
 	return 0;
+}
+
+int device_crash(struct device *device, uint64_t slot_uid, struct nefs_error *err)
+{
+	return end_enclave(device, slot_uid, false, err);
+}
+
+int device_stop_silently(struct device *device, uint64_t slot_uid, struct nefs_error *err)
+{
+	return end_enclave(device, slot_uid, true, err);
+}
+
+void device_raise_spurious(struct device *device)
+{
+	pthread_mutex_lock(&device->lock);
+	device->spurious++;
+	pthread_mutex_unlock(&device->lock);
+	ring(device);
 }
 
 int device_set_faults(struct device *device, const char *text, size_t size, struct nefs_error *err)

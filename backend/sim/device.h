@@ -45,6 +45,15 @@ int device_dma_unmap(struct device *device, uint64_t iova, uint64_t size);
 /* The slot's enclave dies as if by itself. ESRCH if none runs there. */
 int device_crash(struct device *device, uint64_t slot_uid, struct nefs_error *err);
 
+/*
+ * The same, but no event tells of it: the driver finds out at the next one. What a device that loses
+ * an interrupt looks like (facts/lab.md).
+ */
+int device_stop_silently(struct device *device, uint64_t slot_uid, struct nefs_error *err);
+
+/* An event without a cause. */
+void device_raise_spurious(struct device *device);
+
 /* Replaces the fault plan (faults.h). */
 int device_set_faults(struct device *device, const char *text, size_t size, struct nefs_error *err);
 

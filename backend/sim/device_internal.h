@@ -10,6 +10,12 @@
 #include <pthread.h>
 #include <systemd/sd-event.h>
 
+/* A slot whose enclave somebody wants dead. */
+struct device_victim {
+	uint64_t slot_uid;
+	bool silent; /* without an event */
+};
+
 struct device {
 	const struct vm_ops *vm;
 	device_raise raise;
@@ -33,8 +39,8 @@ struct device {
 	uint8_t payload[NE_DATA_SIZE];
 	bool disable;	       /* NE_ENABLE was written 0 */
 	unsigned int spurious; /* events without a cause that are wanted */
-	uint64_t *to_crash;    /* slot uids */
-	size_t to_crash_count;
+	struct device_victim *victims;
+	size_t victim_count;
 	bool closing;
 
 	struct fault_plan faults;
@@ -54,6 +60,9 @@ void command_end_vm(struct device *device, struct slot *slot);
 
 /* Ends its VM and console and takes everything back. As above. */
 void command_release_slot(struct device *device, struct slot *slot);
+
+/* The slot's enclave ends here and now, and no event says so. As above. */
+void command_end_silently(struct device *device, struct slot *slot);
 
 /* The slot's enclave has ended by itself: marks it and counts the event. Lock held. */
 void command_slot_died(struct device *device, struct slot *slot, const char *how);

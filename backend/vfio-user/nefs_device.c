@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* nefs-device(8): a Nitro Enclaves PCI device for virtual machines, over vfio-user. */
+#include "control.h"
+#include "listener.h"
+#include "server.h"
+#include <errno.h>
+#include <getopt.h>
+#include <nefs/cleanup.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+
+struct options {
+	const char *socket;
+	const char *control;
+	const struct vm_ops *vm;
+};
+
+static const struct vm_ops *const vms[] = { &vm_qemu, &vm_none };
+
+static void print_help(void)
+{
+	printf("Usage: nefs-device --socket PATH [OPTION...]\n"
+	       "A Nitro Enclaves PCI device for a virtual machine, over vfio-user.\n\n"
+	       "  --socket PATH    serve vfio-user on this Unix socket\n"
+	       "  --control PATH   take requests (list, crash, fault, ...) on this one\n"
+	       "  --vm qemu|none   what enclaves are: QEMU machines (default), or nothing at all\n"
+	       "  --help           this\n"
+	       "  --version        the version\n");
+}
+
+static const struct vm_ops *find_vm(const char *name)
+{
+	for (size_t i = 0; i < sizeof(vms) / sizeof(vms[0]); i++)
+		if (strcmp(vms[i]->name, name) == 0)
+			return vms[i];
+	return NULL;
+}
+
+/* 0: go on; 1: all is done; or a negative errno. */
+static int parse(int argc, char **argv, struct options *options, struct nefs_error *err)
+{
+	static const struct option known[] = {
+		{ "socket", required_argument, NULL, 's' },
+		{ "control", required_argument, NULL, 'c' },
+		{ "vm", required_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ 0 },
+	};
+	int option;
+
+	options->vm = vms[0];
+	while ((option = getopt_long(argc, argv, "hV", known, NULL)) >= 0) {
+		switch (option) {
+		case 's':
+			options->socket = optarg;
+			break;
+		case 'c':
+			options->control = optarg;
+			break;
+		case 'v':
+			options->vm = find_vm(optarg);
+			if (!options->vm)
+				return nefs_error_set(
+					err, EINVAL, "--vm is qemu or none, not \"%s\"", optarg);
+			break;
+		case 'h':
+			print_help();
+			return 1;
+		case 'V':
+			printf("nefs-device %s\n", NEFS_VERSION);
+			return 1;
+		default:
+			return nefs_error_set(err, EINVAL, "nefs-device --help lists the options");
+		}
+	}
+	if (optind < argc)
+		return nefs_error_set(err, EINVAL, "\"%s\" is one argument too many", argv[optind]);
+	if (!options->socket)
+		return nefs_error_set(err, EINVAL, "--socket PATH is missing");
+	return 0;
+}
+
+/* SIGTERM, SIGINT and SIGHUP end the loop. */
+static int watch_signals(sd_event *event)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	sigset_t blocked;
+	int failed = 0;
+
+	sigemptyset(&blocked);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		sigaddset(&blocked, signals[i]);
+	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; failed >= 0 && i < sizeof(signals) / sizeof(signals[0]); i++)
+		failed = sd_event_add_signal(event, NULL, signals[i], NULL, NULL);
+	return failed;
+}
+
+/* A virtual machine's firmware maps memory in hundreds of pieces, an fd each. */
+static void raise_fd_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int serve(const struct options *options, sd_event *event, struct nefs_error *err)
+{
+	struct server *server = NULL;
+	struct control *control = NULL;
+	int socket_fd, control_fd = -1, failed;
+
+	socket_fd = listener_bind(options->socket, err);
+	if (socket_fd < 0)
+		return socket_fd;
+	if (options->control) {
+		control_fd = listener_bind(options->control, err);
+		if (control_fd < 0) {
+			failed = control_fd;
+			close(socket_fd);
+			goto unlink_socket;
+		}
+	}
+	failed = server_new(event, socket_fd, options->vm, &server, err);
+	if (!failed && options->control)
+		failed = control_new(
+			event, nefs_take_fd(&control_fd), server_device(server), &control, err);
+	if (!failed) {
+		sd_notify(0, "READY=1");
+		failed = sd_event_loop(event);
+		if (failed < 0)
+			nefs_error_set(err, -failed, "the event loop: %s", strerror(-failed));
+		sd_notify(0, "STOPPING=1");
+	}
+	control_free(control);
+	server_free(server);
+	if (control_fd >= 0)
+		close(control_fd);
+	if (options->control)
+		unlink(options->control);
+unlink_socket:
+	unlink(options->socket);
+	return failed;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { 0 };
+	struct nefs_error err = { 0 };
+	sd_event *event = NULL;
+	int failed;
+
+	failed = parse(argc, argv, &options, &err);
+	if (failed > 0)
+		return EXIT_SUCCESS;
+	if (!failed) {
+		raise_fd_limit();
+		failed = sd_event_new(&event);
+		if (failed >= 0)
+			failed = watch_signals(event);
+		if (failed < 0)
+			nefs_error_set(&err, -failed, "cannot set up the event loop: %s",
+				strerror(-failed));
+		else
+			failed = serve(&options, event, &err);
+		sd_event_unref(event);
+	}
+	if (failed)
+		fprintf(stderr, "nefs-device: %s\n", err.text);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
