@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lab.h"
-#include "kernel/kernel.h"
 #include "sim/sim.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -55,6 +54,14 @@ static int sim_slots(void *context)
 	return count;
 }
 
+/* Its free pages come in a row where they can. */
+static int sim_arrange(void *context, size_t pages)
+{
+	(void)context;
+	(void)pages;
+	return 0;
+}
+
 static int open_sim(const struct sim_options *options, struct ne_dev **dev, struct lab *lab,
 	struct nefs_error *err)
 {
@@ -69,7 +76,7 @@ static int open_sim(const struct sim_options *options, struct ne_dev **dev, stru
 		.map_other_node = sim_map_other_node,
 		.slots = sim_slots,
 		.regions_max = SIM_REGIONS_MAX,
-		.contiguous = true,
+		.arrange = sim_arrange,
 		.context = *dev,
 	};
 	return 0;
@@ -84,7 +91,7 @@ int lab_open(const char *kind, const char *path, struct ne_dev **dev, struct lab
 	if (strcmp(kind, "sim-least") == 0)
 		return open_sim(&sim_least, dev, lab, err);
 	if (strcmp(kind, "kernel") == 0)
-		return kernel_dev_new(path, dev, err);
+		return lab_open_kernel(path, dev, lab, err);
 	return nefs_error_set(err, EINVAL, "--device is sim, sim-least or kernel, not %s", kind);
 }
 
@@ -103,7 +110,7 @@ const char *lab_lacks(const struct conformance *conformance, unsigned int needs)
 		{ lab->map_other_node, "a huge page of another NUMA node" },
 		{ lab->regions_max && conformance->free_pages > lab->regions_max,
 			"a known limit of regions, and more pages than that" },
-		{ lab->contiguous, "physically contiguous pages" },
+		{ lab->arrange, "a way to have physically contiguous pages" },
 		{ lab->slots, "a way to count the slots" },
 	};
 

@@ -13,6 +13,9 @@
 int lab_open(const char *kind, const char *path, struct ne_dev **dev, struct lab *lab,
 	struct nefs_error *err);
 
+/* The "kernel" of it (lab_kernel.c). */
+int lab_open_kernel(const char *path, struct ne_dev **dev, struct lab *lab, struct nefs_error *err);
+
 /* In words, the first thing that these needs (enum need) lack here, or NULL. */
 const char *lab_lacks(const struct conformance *conformance, unsigned int needs);
 

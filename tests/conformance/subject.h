@@ -32,8 +32,9 @@ struct lab {
 	int (*map_other_node)(void *context, void **address);
 	/* How many slots of the device are in use. */
 	int (*slots)(void *context);
+	/* Has the next mapping, of so many pages, consist of pages that follow each other physically. */
+	int (*arrange)(void *context, size_t pages);
 	unsigned int regions_max; /* memory regions of a slot */
-	bool contiguous;	  /* free pages are physically in a row */
 	void *context;
 };
 
@@ -46,7 +47,7 @@ enum need {
 	NEED_FAULTS = 1 << 4,	  /* lab.faults */
 	NEED_OTHER_NODE = 1 << 5, /* lab.map_other_node */
 	NEED_REGIONS = 1 << 6,	  /* lab.regions_max, and more free pages than that */
-	NEED_CONTIGUOUS = 1 << 7, /* lab.contiguous */
+	NEED_ARRANGE = 1 << 7,	  /* lab.arrange */
 	NEED_SLOTS = 1 << 8,	  /* lab.slots */
 	NEEDS = 9,
 };
