@@ -16,7 +16,7 @@ int backend_new(sd_event *event, struct workers *workers, struct ne_dev *dev,
 		dev->ops->destroy(dev);
 		return nefs_error_set(err, ENOMEM, "out of memory for the backend");
 	}
-	if (dev->ops->heartbeat)
+	if (dev->ops->heartbeat && endpoint)
 		failed = heartbeat_new(event, endpoint, &backend->heartbeat, err);
 	if (failed < 0) {
 		dev->ops->destroy(dev);

@@ -20,7 +20,8 @@ struct backend {
 
 /*
  * Makes a backend over a device, which becomes its own (also on failure). endpoint is where
- * enclaves report in, used only if the device has heartbeats. is_sim is false, any_arch as given.
+ * enclaves report in, used only if the device has heartbeats; NULL: they are not waited for.
+ * is_sim is false, any_arch as given.
  */
 int backend_new(sd_event *event, struct workers *workers, struct ne_dev *dev,
 	const struct heartbeat_endpoint *endpoint, bool any_arch, struct backend **backend,

@@ -35,7 +35,8 @@ int backend_open(sd_event *event, struct workers *workers, const struct backend_
 		failed = kernel_dev_new(options->device, &dev, err);
 	if (failed < 0)
 		return failed;
-	failed = backend_new(event, workers, dev, &heartbeat_vsock, is_sim, backend, err);
+	failed = backend_new(event, workers, dev, options->no_heartbeat ? NULL : &heartbeat_vsock,
+		is_sim || options->any_arch, backend, err);
 	if (failed < 0)
 		return failed;
 	(*backend)->is_sim = is_sim;

@@ -32,6 +32,8 @@ static const struct fuse_opt table[] = {
 	TEXT("device", device),
 	TEXT("spool", spool),
 	TEXT("group", group),
+	TEXT("heartbeat", heartbeat),
+	TEXT("arch", arch),
 	TEXT("sim_cpus", sim_cpus),
 	TEXT("sim_memory", sim_memory),
 	TEXT("sim_vm", sim_vm),
@@ -68,6 +70,14 @@ static int check_backend(struct options *options, struct nefs_error *err)
 	if (strcmp(backend->kind, "kernel") && strcmp(backend->kind, "sim"))
 		return nefs_error_set(
 			err, EINVAL, "backend=%s: it is kernel or sim", backend->kind);
+	if (options->heartbeat && strcmp(options->heartbeat, "yes") &&
+		strcmp(options->heartbeat, "no"))
+		return nefs_error_set(
+			err, EINVAL, "heartbeat=%s: it is yes or no", options->heartbeat);
+	backend->no_heartbeat = options->heartbeat && strcmp(options->heartbeat, "no") == 0;
+	if (options->arch && strcmp(options->arch, "host") && strcmp(options->arch, "any"))
+		return nefs_error_set(err, EINVAL, "arch=%s: it is host or any", options->arch);
+	backend->any_arch = options->arch && strcmp(options->arch, "any") == 0;
 	if (options->sim_cpus) {
 		failed = value_number(options->sim_cpus, 4, 65536, &number, err);
 		if (failed) {
@@ -178,6 +188,9 @@ void options_print_help(const char *program)
 	       "    -o device=PATH        kernel: the device node\n"
 	       "    -o spool=DIR          where images are kept while mounted (private, 0700)\n"
 	       "    -o group=NAME         members of this group may make enclaves\n"
+	       "    -o heartbeat=yes|no   kernel: an enclave runs once it has reported in (yes), or\n"
+	       "                          as soon as it was started\n"
+	       "    -o arch=host|any      kernel: images for this machine (host), or for any\n"
 	       "    -o sim_cpus=N         sim: CPU threads of the machine (8)\n"
 	       "    -o sim_memory=SIZE    sim: its huge pages (4G)\n"
 	       "    -o sim_vm=qemu|none   sim: enclaves boot in QEMU (qemu), or have no VM\n"
@@ -199,4 +212,6 @@ void options_release(struct options *options)
 	free(options->sim_memory);
 	free(options->sim_vm);
 	free(options->sim_reply_timeout);
+	free(options->heartbeat);
+	free(options->arch);
 }

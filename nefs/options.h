@@ -20,6 +20,7 @@ struct options {
 	gid_t gid; /* of group; (gid_t)-1 without */
 	char *kind;
 	char *device;
+	char *heartbeat, *arch;
 	char *sim_cpus, *sim_memory, *sim_vm, *sim_reply_timeout;
 	struct backend_options backend;
 };

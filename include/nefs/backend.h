@@ -24,6 +24,8 @@
 struct backend_options {
 	const char *kind;      /* "kernel" or "sim" */
 	const char *device;    /* kernel: path of the device node, NULL = /dev/nitro_enclaves */
+	bool no_heartbeat;     /* kernel: an enclave runs once it has been started */
+	bool any_arch;	       /* kernel: images of any architecture; sim takes them anyway */
 	unsigned int sim_cpus; /* sim: CPU threads of the machine, two a core; 0 = 8 */
 	uint64_t sim_memory;   /* sim: bytes of huge pages, a multiple of 2 MiB; 0 = 4 GiB */
 	bool sim_vm_none;      /* sim: enclaves without a VM */

@@ -39,7 +39,7 @@ def test_help(flag):
     assert result.returncode == 0 and result.stderr == ""
     assert result.stdout.startswith("usage: ")
     for word in ("MOUNTPOINT", "backend=", "device=", "spool=", "group=", "sim_cpus=",
-                 "sim_memory=", "sim_vm="):
+                 "sim_memory=", "sim_vm=", "heartbeat=", "arch="):
         assert word in result.stdout
 
 
@@ -84,6 +84,7 @@ def test_too_many_words(point):
     ("backend=sim,sim_cpus=010", ["sim_cpus"]), ("backend=sim,sim_cpus=-4", ["sim_cpus"]),
     ("backend=sim,sim_memory=1", ["sim_memory"]), ("backend=sim,sim_memory=4GB", ["sim_memory"]),
     ("backend=sim,sim_vm=kvm", ["sim_vm", "kvm"]),
+    ("heartbeat=maybe", ["heartbeat", "maybe"]), ("arch=arm64", ["arch", "arm64"]),
     ("backend=sim,group=nosuchgroup", ["group", "nosuchgroup"])])
 def test_bad_option(point, tmp_path, option, words):
     result = nefs("-f", "-o", f"{option},spool={tmp_path}/spool", point)
