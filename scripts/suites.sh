@@ -73,51 +73,77 @@ suite_unit() {
 	reports
 }
 
+# tally_line STATUS FILE: what a program told in its last line, "N passed, N failed".
+tally_line() {
+	local row
+
+	row=$(tail -n 1 "$2" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p')
+	if [ -z "$row" ] || [ "${row% *}" = 0 ] || { [ "$1" != 0 ] && [ "${row#* }" = 0 ]; }; then
+		row="${row% *}" && row="${row:-0} 1"
+	fi
+	echo "exit status $1, passed and failed: $row"
+	[ "${row#* }" = 0 ] || tail -n 60 "$2"
+	# shellcheck disable=SC2086 # two numbers
+	tally $row
+}
+
 suite_conformance() {
-	local program=$1/tests/conformance/ne-conformance status=0 row
+	local program=$1/tests/conformance/ne-conformance status=0
 
 	if [ ! -x "$program" ]; then
 		missing "$program"
 		return
 	fi
 	under "$1" "$program" --device sim >"$logs/$suite.output" 2>&1 || status=$?
-	row=$(tail -n 1 "$logs/$suite.output" |
-		sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p')
-	if [ -z "$row" ] || [ "${row% *}" = 0 ] || { [ "$status" != 0 ] && [ "${row#* }" = 0 ]; }
-	then
-		row="${row% *}" && row="${row:-0} 1"
-	fi
-	echo "exit status $status, passed and failed: $row"
-	[ "${row#* }" = 0 ] || tail -n 60 "$logs/$suite.output"
-	# shellcheck disable=SC2086 # two numbers
-	tally $row
+	tally_line $status "$logs/$suite.output"
 	reports
 }
 
 # pytest_of BUILD-DIR FOLDER: counts are from its XML; a skip is a failure.
 pytest_of() {
-	local xml=$logs/$suite.xml
+	local xml=$logs/$suite.xml status=0
 
 	if ! compgen -G "$NEFS_SOURCE/$2/test_*.py" >/dev/null; then
 		missing "there is no test in $2"
 		return
 	fi
 	under "$1" /usr/bin/python3 -B -m pytest -q -rfEs --tb=short -p no:cacheprovider \
-		--junitxml="$xml" --basetemp="$logs/$suite.tmp" "$NEFS_SOURCE/$2" || echo "pytest: exit status $?"
-	if ! /usr/bin/python3 - "$xml" >"$logs/$suite.row" <<'END'; then
-import sys
-import xml.etree.ElementTree as xml
-suites = list(xml.parse(sys.argv[1]).iter("testsuite"))
-total, *bad = (sum(int(suite.get(key)) for suite in suites)
-               for key in ("tests", "failures", "errors", "skipped"))
-print(total - sum(bad), sum(bad) if total else 1)
-END
-		echo "pytest left no result"
-		echo 0 1 >"$logs/$suite.row"
-	fi
-	# shellcheck disable=SC2046 # two numbers
-	tally $(cat "$logs/$suite.row")
+		--junitxml="$xml" --basetemp="$logs/$suite.tmp" "$NEFS_SOURCE/$2" || status=$?
+	echo "pytest: exit status $status"
+	"$NEFS_SOURCE/scripts/junit-counts" "$xml" >"$logs/$suite.row" ||
+		echo "pytest left no result" >"$logs/$suite.row"
+	tally_line $status "$logs/$suite.row"
 	reports
+}
+
+# in_lab OPTION... run COMMAND...: on Linux's own driver, in a virtual machine.
+in_lab() {
+	local status=0
+
+	"$NEFS_SOURCE/scripts/lab" --build "$1" --time "$LIMIT" --keep-logs "$logs/$suite.lab" \
+		"${@:2}" >"$logs/$suite.output" 2>&1 </dev/null || status=$?
+	tally_line $status "$logs/$suite.output"
+	[ $status = 0 ] || tail -n 30 "$logs/$suite.lab"/*.log
+}
+
+# The same tables, on Linux's driver and our device: lab-conformance, lab-fs.
+suite_lab() {
+	local xml=/tmp/nefs-lab.xml
+
+	case $suite in
+	lab-conformance)
+		in_lab "$1" --nodes 2 --cpus 16 run \
+			"$1/tests/conformance/ne-conformance" --device kernel --pool 2-7
+		;;
+	lab-fs)
+		# The slowness is that of a virtual machine without hardware's help.
+		in_lab "$1" run env NEFS_BUILD="$1" NEFS_SLOWNESS=6 \
+			NEFS_MOUNT_OPTIONS=backend=kernel,heartbeat=no sh -c "/usr/bin/python3 -B -m \
+				pytest -q -rfEs --tb=short --color=no -p no:cacheprovider \
+				--junitxml=$xml '$NEFS_SOURCE/tests/fs'; status=\$?
+				'$NEFS_SOURCE/scripts/junit-counts' $xml; exit \$status"
+		;;
+	esac
 }
 
 suite_fs() {
@@ -209,6 +235,15 @@ suite_shell() {
 	done
 }
 
+# docs/ioctl.md says what the table of cases says.
+suite_doc() {
+	local status=0
+
+	"$NEFS_SOURCE/scripts/check-ioctl-doc" "$1/tests/conformance/ne-conformance" \
+		"$NEFS_SOURCE/docs/ioctl.md" >"$logs/$suite.output" 2>&1 || status=$?
+	tally_line $status "$logs/$suite.output"
+}
+
 suite_man() {
 	local page
 
@@ -219,7 +254,7 @@ suite_man() {
 			tally 0 1
 		fi
 	done
-	for page in nefs.8 nefs-eif.1; do
+	for page in nefs.8 nefs-device.8 nefs-eif.1; do
 		[ -s "$NEFS_SOURCE/docs/man/$page" ] || missing "docs/man/$page"
 	done
 }

@@ -147,6 +147,14 @@ static void run_all(struct run *run)
 	}
 }
 
+/* A tab and what is expected: docs/ioctl.md is held to it. */
+static void list_one(const char *name, int expected)
+{
+	char text[64];
+
+	printf("%s\t%s\n", name, result_name(expected, text));
+}
+
 /* Prints all names, or, with a name, only says whether it is one. */
 static bool list_all(const char *name)
 {
@@ -155,13 +163,13 @@ static bool list_all(const char *name)
 	for (const struct ioctl_case *row = ioctl_cases; row->name; row++) {
 		found |= name && strcmp(row->name, name) == 0;
 		if (!name)
-			puts(row->name);
+			list_one(row->name, row->expected);
 	}
 	for (size_t i = 0; i < TABLES; i++) {
 		for (const struct conformance_case *one = tables[i]; one->name; one++) {
 			found |= name && strcmp(one->name, name) == 0;
 			if (!name)
-				puts(one->name);
+				list_one(one->name, one->expected);
 		}
 	}
 	return found;
