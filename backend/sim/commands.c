@@ -4,6 +4,8 @@
 #include "device_internal.h"
 #include "vm_console.h"
 #include <errno.h>
+#include <inttypes.h>
+#include <nefs/cleanup.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,9 +112,13 @@ static int start_vm(struct device *device, struct slot *slot)
 		.memory = &memory,
 	};
 	const struct slot_region *region = slot->regions;
+	NEFS_AUTO_FREE char *vsock = NULL;
 	struct vm *vm = NULL;
 	int result = 0, fd;
 
+	if (device->vsock && asprintf(&vsock, "%s/%" PRIu64 ".sock", device->vsock, slot->cid) < 0)
+		return -ENOMEM;
+	config.vsock = vsock;
 	for (; !result && region; region = region->next)
 		result = dma_view_append(&memory, &device->dma, region->paddr, region->size);
 	if (!result) {

@@ -325,6 +325,7 @@ void device_free(struct device *device)
 	dma_map_clear(&device->dma);
 	slots_free(device->slots);
 	free(device->victims);
+	free(device->vsock);
 	pthread_mutex_destroy(&device->lock);
 	free(device);
 }
@@ -418,6 +419,19 @@ int device_dma_unmap(struct device *device, uint64_t iova, uint64_t size)
 	result = dma_map_remove(&device->dma, iova, size);
 	pthread_mutex_unlock(&device->lock);
 	return result;
+}
+
+int device_set_vsock(struct device *device, const char *directory)
+{
+	char *copy = strdup(directory);
+
+	if (!copy)
+		return -ENOMEM;
+	pthread_mutex_lock(&device->lock);
+	free(device->vsock);
+	device->vsock = copy;
+	pthread_mutex_unlock(&device->lock);
+	return 0;
 }
 
 int device_console(struct device *device, uint64_t slot_uid)

@@ -60,6 +60,12 @@ int device_set_faults(struct device *device, const char *text, size_t size, stru
 /* "uid state vcpus memory cid" a line, malloc'ed; NULL if out of memory. */
 char *device_slots(struct device *device);
 
+/*
+ * From now on enclaves have vsock: DIRECTORY/CID.sock has to be the vhost-user socket of the vsock
+ * device with this CID. Copied. -ENOMEM. To be called before a driver uses the device.
+ */
+int device_set_vsock(struct device *device, const char *directory);
+
 /* An fd that reads the slot's console (vm_console.h), or a negative errno: ENOTCONN, it has none. */
 int device_console(struct device *device, uint64_t slot_uid);
 

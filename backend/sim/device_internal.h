@@ -47,6 +47,7 @@ struct device {
 	struct fault_effect effect; /* of the command that is under way */
 	struct slots *slots;
 	struct dma_map dma;
+	char *vsock; /* directory of vsock devices, or NULL */
 };
 
 /*

@@ -46,6 +46,25 @@ static bool have_kvm(void)
 	return found && access("/dev/kvm", R_OK | W_OK) == 0;
 }
 
+/*
+ * The vsock device is another process's, which has to see the machine's memory. A virtio 1 device,
+ * whatever the board's default is.
+ */
+static void add_vsock(struct qemu_arguments *arguments, const struct vm_config *config)
+{
+	add(arguments, "-object");
+	add(arguments, "memory-backend-memfd,id=ram,size=%" PRIu64 "M,share=on",
+		config->memory->size >> 20);
+	add(arguments, "-machine");
+	add(arguments, "memory-backend=ram");
+	add(arguments, "-global");
+	add(arguments, "virtio-mmio.force-legacy=false");
+	add(arguments, "-chardev");
+	add(arguments, "socket,id=vsock,path=%s", config->vsock);
+	add(arguments, "-device");
+	add(arguments, "vhost-user-vsock-device,chardev=vsock");
+}
+
 static void add_x86_64(struct qemu_arguments *arguments, int console_fd)
 {
 	bool kvm = false;
@@ -115,6 +134,8 @@ int qemu_arguments_make(struct qemu_arguments *arguments, const struct vm_config
 	add(arguments, "%" PRIu64 "M", config->memory->size >> 20);
 	add(arguments, "-smp");
 	add(arguments, "%u", config->vcpus);
+	if (config->vsock)
+		add_vsock(arguments, config);
 	if (console_fd >= 0) {
 		add(arguments, "-chardev");
 		add(arguments, "socket,id=console,fd=%d", console_fd);

@@ -17,6 +17,7 @@ struct vm_config {
 	uint32_t vcpus;
 	bool debug;		       /* its console can be read */
 	const struct dma_view *memory; /* what it was given, in the order of adding */
+	const char *vsock; /* the vhost-user socket of its vsock device; NULL: it has none */
 };
 
 struct vm;

@@ -18,6 +18,7 @@ struct options {
 	const char *socket;
 	const char *control;
 	const struct vm_ops *vm;
+	const char *vsock;
 };
 
 static const struct vm_ops *const vms[] = { &vm_qemu, &vm_none };
@@ -29,6 +30,7 @@ static void print_help(void)
 	       "  --socket PATH    serve vfio-user on this Unix socket\n"
 	       "  --control PATH   take requests (list, crash, fault, ...) on this one\n"
 	       "  --vm qemu|none   what enclaves are: QEMU machines (default), or nothing at all\n"
+	       "  --vsock DIR      enclaves have vsock: DIR/CID.sock is a vhost-user-vsock device's\n"
 	       "  --help           this\n"
 	       "  --version        the version\n");
 }
@@ -48,6 +50,7 @@ static int parse(int argc, char **argv, struct options *options, struct nefs_err
 		{ "socket", required_argument, NULL, 's' },
 		{ "control", required_argument, NULL, 'c' },
 		{ "vm", required_argument, NULL, 'v' },
+		{ "vsock", required_argument, NULL, 'k' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ 0 },
@@ -68,6 +71,13 @@ static int parse(int argc, char **argv, struct options *options, struct nefs_err
 			if (!options->vm)
 				return nefs_error_set(
 					err, EINVAL, "--vm is qemu or none, not \"%s\"", optarg);
+			break;
+		case 'k':
+			options->vsock = optarg;
+			/* QEMU's options are separated by it. */
+			if (strchr(optarg, ','))
+				return nefs_error_set(
+					err, EINVAL, "--vsock %s: no comma, please", optarg);
 			break;
 		case 'h':
 			print_help();
@@ -131,7 +141,7 @@ static int serve(const struct options *options, sd_event *event, struct nefs_err
 			goto unlink_socket;
 		}
 	}
-	failed = server_new(event, socket_fd, options->vm, &server, err);
+	failed = server_new(event, socket_fd, options->vm, options->vsock, &server, err);
 	if (!failed && options->control)
 		failed = control_new(
 			event, nefs_take_fd(&control_fd), server_device(server), &control, err);

@@ -108,8 +108,8 @@ static int watch(struct server *server)
 	return sd_event_source_set_enabled(server->reset, SD_EVENT_OFF);
 }
 
-int server_new(sd_event *event, int fd, const struct vm_ops *vm, struct server **result,
-	struct nefs_error *err)
+int server_new(sd_event *event, int fd, const struct vm_ops *vm, const char *vsock,
+	struct server **result, struct nefs_error *err)
 {
 	struct server *server = calloc(1, sizeof(*server));
 	int failed;
@@ -126,7 +126,9 @@ int server_new(sd_event *event, int fd, const struct vm_ops *vm, struct server *
 	if (failed)
 		goto free_server;
 	server->user.device = server->device;
-	failed = listen(fd, 4) ? -errno : watch(server);
+	failed = vsock ? device_set_vsock(server->device, vsock) : 0;
+	if (!failed)
+		failed = listen(fd, 4) ? -errno : watch(server);
 	if (failed < 0) {
 		nefs_error_set(err, -failed, "cannot listen for clients: %s", strerror(-failed));
 		goto free_server;

@@ -17,10 +17,11 @@ struct server;
 
 /*
  * Makes the device and listens on a socket that is bound already, which it takes. vm is what enclaves
- * are made of. Says on stderr who comes and goes, and why.
+ * are made of, vsock where their vsock devices are (device_set_vsock) or NULL. Says on stderr who
+ * comes and goes, and why.
  */
-int server_new(sd_event *event, int fd, const struct vm_ops *vm, struct server **server,
-	struct nefs_error *err);
+int server_new(sd_event *event, int fd, const struct vm_ops *vm, const char *vsock,
+	struct server **server, struct nefs_error *err);
 
 /* For the control socket; lives as long as the server. */
 struct device *server_device(struct server *server);

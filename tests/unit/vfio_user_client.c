@@ -70,7 +70,7 @@ struct rig *rig_new(void)
 	device = listener_bind(rig->device_path, &err);
 	control = listener_bind(rig->control_path, &err);
 	must(device >= 0 && control >= 0, err.text);
-	must(server_new(rig->event, device, &vm_none, &rig->server, &err) == 0, err.text);
+	must(server_new(rig->event, device, &vm_none, NULL, &rig->server, &err) == 0, err.text);
 	must(control_new(rig->event, control, server_device(rig->server), &rig->control, &err) == 0,
 		err.text);
 	must(pthread_create(&rig->thread, NULL, serve, rig) == 0, "pthread_create");
