@@ -116,32 +116,53 @@ pytest_of() {
 	reports
 }
 
-# in_lab OPTION... run COMMAND...: on Linux's own driver, in a virtual machine.
+# in_lab BUILD-DIR NAME ARGUMENT...: scripts/lab with these arguments, tallied as NAME.
 in_lab() {
-	local status=0
+	local output=$logs/$suite.$2.output status=0
 
-	"$NEFS_SOURCE/scripts/lab" --build "$1" --time "$LIMIT" --keep-logs "$logs/$suite.lab" \
-		"${@:2}" >"$logs/$suite.output" 2>&1 </dev/null || status=$?
-	tally_line $status "$logs/$suite.output"
-	[ $status = 0 ] || tail -n 30 "$logs/$suite.lab"/*.log
+	"$NEFS_SOURCE/scripts/lab" --build "$1" --time "$LIMIT" --keep-logs "$logs/$suite.$2.lab" \
+		"${@:3}" >"$output" 2>&1 </dev/null || status=$?
+	# What a test tells beside its result, such as figures before and after.
+	grep -A 2 '^[A-Za-z].*:$\|^  before:' "$output" || true
+	tally_line $status "$output"
+	[ $status = 0 ] || tail -n 30 "$logs/$suite.$2.lab"/*.log
 }
 
-# The same tables, on Linux's driver and our device: lab-conformance, lab-fs.
-suite_lab() {
+# pytest_in_lab BUILD-DIR NAME MOUNT-OPTIONS PYTEST-OPTIONS LAB-OPTION...: the fs suite on backend=kernel.
+pytest_in_lab() {
 	local xml=/tmp/nefs-lab.xml
+
+	# The slowness is that of a virtual machine without hardware's help.
+	in_lab "$1" "$2" "${@:5}" run env NEFS_BUILD="$1" NEFS_SLOWNESS=6 NEFS_MOUNT_OPTIONS="$3" \
+		NEFS_KERNEL="$NEFS_KERNEL" NEFS_VECTOR4="$NEFS_VECTOR4" sh -c "/usr/bin/python3 -B \
+			-m pytest -q -rfEsP --tb=short --color=no -p no:cacheprovider --junitxml=$xml \
+			$4 '$NEFS_SOURCE/tests/fs'; status=\$?
+			'$NEFS_SOURCE/scripts/junit-counts' $xml; exit \$status"
+}
+
+# On Linux's own driver, in virtual machines: the table of cases, the fs suite, and one start for each
+# command whose reply is lost. Those wait, for 120 s each, and so all at the same time.
+suite_lab() {
+	local command
 
 	case $suite in
 	lab-conformance)
-		in_lab "$1" --nodes 2 --cpus 16 run \
+		in_lab "$1" table --nodes 2 --cpus 16 run \
 			"$1/tests/conformance/ne-conformance" --device kernel --pool 2-7
 		;;
 	lab-fs)
-		# The slowness is that of a virtual machine without hardware's help.
-		in_lab "$1" run env NEFS_BUILD="$1" NEFS_SLOWNESS=6 \
-			NEFS_MOUNT_OPTIONS=backend=kernel,heartbeat=no sh -c "/usr/bin/python3 -B -m \
-				pytest -q -rfEs --tb=short --color=no -p no:cacheprovider \
-				--junitxml=$xml '$NEFS_SOURCE/tests/fs'; status=\$?
-				'$NEFS_SOURCE/scripts/junit-counts' $xml; exit \$status"
+		pytest_in_lab "$1" fs backend=kernel,heartbeat=no "-m 'not drop and not vm and not lab_vm'"
+		;;
+	lab-vm)
+		pytest_in_lab "$1" vm backend=kernel "-m lab_vm" --vm qemu --cpus 6 --pool 2-5 \
+			--pages 300 --memory 1536
+		;;
+	lab-drop)
+		for command in SLOT_ALLOC SLOT_ADD_MEM SLOT_ADD_VCPU ENCLAVE_START; do
+			pytest_in_lab "$1" $command backend=kernel,heartbeat=no \
+				"-m drop -k $command" --cpus 6 --pool 2-5 --pages 100 --memory 768 &
+		done
+		wait
 		;;
 	esac
 }

@@ -434,6 +434,18 @@ int device_set_vsock(struct device *device, const char *directory)
 	return 0;
 }
 
+uint64_t device_slot_of_cid(struct device *device, uint64_t cid)
+{
+	const struct slot *slot;
+	uint64_t uid;
+
+	pthread_mutex_lock(&device->lock);
+	slot = slots_find_cid(device->slots, cid);
+	uid = slot ? slot->uid : 0;
+	pthread_mutex_unlock(&device->lock);
+	return uid;
+}
+
 int device_console(struct device *device, uint64_t slot_uid)
 {
 	struct slot *slot;

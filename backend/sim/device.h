@@ -66,6 +66,9 @@ char *device_slots(struct device *device);
  */
 int device_set_vsock(struct device *device, const char *directory);
 
+/* The uid of the slot whose enclave has this CID; 0: there is none. */
+uint64_t device_slot_of_cid(struct device *device, uint64_t cid);
+
 /* An fd that reads the slot's console (vm_console.h), or a negative errno: ENOTCONN, it has none. */
 int device_console(struct device *device, uint64_t slot_uid);
 

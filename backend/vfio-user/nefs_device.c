@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* nefs-device(8): a Nitro Enclaves PCI device for virtual machines, over vfio-user. */
 #include "control.h"
+#include "hypervisor.h"
 #include "listener.h"
 #include "server.h"
 #include <errno.h>
@@ -124,10 +125,22 @@ static void raise_fd_limit(void)
 	}
 }
 
+/* The end of vsock that consoles are read from. */
+static int open_hypervisor(const char *vsock, sd_event *event, struct server *server,
+	struct hypervisor **hypervisor, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE char *path = NULL;
+
+	if (asprintf(&path, "%s/%d.sock", vsock, HYPERVISOR_CID) < 0)
+		return nefs_error_set(err, ENOMEM, "out of memory");
+	return hypervisor_new(event, path, server_device(server), hypervisor, err);
+}
+
 static int serve(const struct options *options, sd_event *event, struct nefs_error *err)
 {
 	struct server *server = NULL;
 	struct control *control = NULL;
+	struct hypervisor *hypervisor = NULL;
 	int socket_fd, control_fd = -1, failed;
 
 	socket_fd = listener_bind(options->socket, err);
@@ -145,6 +158,8 @@ static int serve(const struct options *options, sd_event *event, struct nefs_err
 	if (!failed && options->control)
 		failed = control_new(
 			event, nefs_take_fd(&control_fd), server_device(server), &control, err);
+	if (!failed && options->vsock)
+		failed = open_hypervisor(options->vsock, event, server, &hypervisor, err);
 	if (!failed) {
 		sd_notify(0, "READY=1");
 		failed = sd_event_loop(event);
@@ -152,6 +167,7 @@ static int serve(const struct options *options, sd_event *event, struct nefs_err
 			nefs_error_set(err, -failed, "the event loop: %s", strerror(-failed));
 		sd_notify(0, "STOPPING=1");
 	}
+	hypervisor_free(hypervisor);
 	control_free(control);
 	server_free(server);
 	if (control_fd >= 0)

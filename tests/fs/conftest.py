@@ -8,8 +8,9 @@ NEFS_MOUNT_OPTIONS  the backend (default: backend=sim,sim_vm=none)
 NEFS_KERNEL         a bzImage for the tests that boot a VM; without it they are left out
 NEFS_SLOWNESS       factor on every bound (default 1)
 
-Markers: sim (needs the simulated device's controls), vm (boots a VM), long (takes over 10 s),
-limit(seconds) (the test's own bound instead of 60 s).
+Markers: sim (needs the simulated device's controls), lab (needs the lab's parent VM), lab_vm (and
+its enclaves being VMs: choose them by -m), drop (takes the driver's 120 s for a lost reply), vm (boots
+a VM), long (takes over 10 s), limit(seconds) (the test's own bound instead of 60 s).
 """
 import os
 import signal
@@ -19,11 +20,15 @@ import threading
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
+import device_port  # noqa: E402
 from harness import Child, Mount, binary, is_sim, seconds  # noqa: E402
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "sim: needs the simulated device's controls")
+    config.addinivalue_line("markers", "lab: needs the lab's parent VM (scripts/lab)")
+    config.addinivalue_line("markers", "lab_vm: needs enclaves that are VMs in the lab")
+    config.addinivalue_line("markers", "drop: takes the driver's 120 s for a lost reply")
     config.addinivalue_line("markers", "vm: boots a virtual machine (NEFS_KERNEL)")
     config.addinivalue_line("markers", "long: takes over 10 s")
     config.addinivalue_line("markers", "limit(seconds): the most this test may take")
@@ -34,6 +39,10 @@ def pytest_collection_modifyitems(config, items):
     def possible(item):
         if item.get_closest_marker("sim") and not is_sim():
             return False
+        if item.get_closest_marker("lab") and not device_port.find():
+            return False
+        if item.get_closest_marker("lab_vm"):
+            return device_port.find() is not None and "NEFS_VECTOR4" in os.environ
         return not (item.get_closest_marker("vm") and "NEFS_KERNEL" not in os.environ)
     left_out = [item for item in items if not possible(item)]
     if left_out:

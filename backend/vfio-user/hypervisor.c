@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "hypervisor.h"
+#include "vhost_queue.h"
+#include <endian.h>
+#include <errno.h>
+#include <linux/virtio_vsock.h>
+#include <nefs/cleanup.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+/*
+ * Data of a packet. vhost-device-vsock silently drops what is longer than 3,732 bytes between two of its
+ * guests (facts/lab.md).
+ */
+#define DATA_MAX 3072
+
+/* What a peer may send us, for nobody to read. */
+#define OUR_BUFFER 4096
+
+_Static_assert(sizeof(struct virtio_vsock_hdr) == VHOST_HEADER_SIZE, "the packets' header");
+
+/* Somebody who reads a console. */
+struct reader {
+	LIST_ENTRY(reader) siblings;
+	struct hypervisor *hypervisor;
+	uint64_t cid;		    /* of the peer */
+	uint32_t peer_port, port;   /* its, ours */
+	uint32_t buffer, forwarded; /* what it said last of its own buffer */
+	uint32_t sent;		    /* bytes so far, wraps as forwarded does */
+	uint32_t ignored;	    /* bytes that came so far */
+	int console;		    /* -1: at its end */
+	sd_event_source *output;
+};
+
+struct hypervisor {
+	struct device *device;
+	struct vhost_device vsock;
+	sd_event *event;
+	sd_event_source *received, *taken;
+	LIST_HEAD(, reader) readers;
+	size_t count;
+};
+
+/* ---- packets ---- */
+
+static void send_packet(struct hypervisor *hypervisor, const struct virtio_vsock_hdr *to,
+	uint16_t operation, uint32_t flags, const struct reader *reader, const void *data,
+	size_t size)
+{
+	struct virtio_vsock_hdr header = {
+		.src_cid = htole64(HYPERVISOR_CID),
+		.dst_cid = to->src_cid,
+		.src_port = to->dst_port,
+		.dst_port = to->src_port,
+		.len = htole32((uint32_t)size),
+		.type = htole16(VIRTIO_VSOCK_TYPE_STREAM),
+		.op = htole16(operation),
+		.flags = htole32(flags),
+		.buf_alloc = htole32(OUR_BUFFER),
+		.fwd_cnt = htole32(reader ? reader->ignored : 0),
+	};
+
+	/* Without room a control packet is lost: its peer's time-out has to do. */
+	if (vhost_can_send(&hypervisor->vsock))
+		vhost_send(&hypervisor->vsock, &header, data, size);
+}
+
+/* The same, to a reader out of the blue. */
+static void tell(const struct reader *reader, uint16_t operation, uint32_t flags, const void *data,
+	size_t size)
+{
+	const struct virtio_vsock_hdr from = {
+		.src_cid = htole64(reader->cid),
+		.src_port = htole32(reader->peer_port),
+		.dst_port = htole32(reader->port),
+	};
+
+	send_packet(reader->hypervisor, &from, operation, flags, reader, data, size);
+}
+
+/* ---- readers ---- */
+
+static void drop_reader(struct reader *reader)
+{
+	LIST_REMOVE(reader, siblings);
+	reader->hypervisor->count--;
+	sd_event_source_disable_unref(reader->output);
+	if (reader->console >= 0)
+		close(reader->console);
+	free(reader);
+}
+
+static uint32_t credit(const struct reader *reader)
+{
+	const uint32_t under_way = reader->sent - reader->forwarded;
+
+	return under_way < reader->buffer ? reader->buffer - under_way : 0;
+}
+
+/* The console's end is the stream's: the peer answers by a reset, and is dropped then. */
+static void end_console(struct reader *reader)
+{
+	reader->output = sd_event_source_disable_unref(reader->output);
+	close(reader->console);
+	reader->console = -1;
+	tell(reader, VIRTIO_VSOCK_OP_SHUTDOWN,
+		VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND, NULL, 0);
+}
+
+static int on_output(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct reader *reader = userdata;
+	char data[DATA_MAX];
+	size_t room = credit(reader);
+	ssize_t got;
+
+	(void)revents;
+	/* Until the peer has read, or the queue has room again. */
+	if (!room || !vhost_can_send(&reader->hypervisor->vsock))
+		return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	got = read(fd, data, room < sizeof(data) ? room : sizeof(data));
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (got <= 0) {
+		end_console(reader);
+		return 0;
+	}
+	tell(reader, VIRTIO_VSOCK_OP_RW, 0, data, (size_t)got);
+	reader->sent += (uint32_t)got;
+	return 0;
+}
+
+static struct reader *find_reader(
+	struct hypervisor *hypervisor, const struct virtio_vsock_hdr *header)
+{
+	struct reader *reader;
+
+	LIST_FOREACH(reader, &hypervisor->readers, siblings)
+	{
+		if (reader->cid == le64toh(header->src_cid) &&
+			reader->peer_port == le32toh(header->src_port) &&
+			reader->port == le32toh(header->dst_port))
+			return reader;
+	}
+	return NULL;
+}
+
+/* A connection to some enclave's console. NULL: it has none, or none of that. */
+static struct reader *add_reader(
+	struct hypervisor *hypervisor, const struct virtio_vsock_hdr *header)
+{
+	const uint32_t port = le32toh(header->dst_port);
+	NEFS_AUTO_CLOSE int console = -1;
+	struct reader *reader;
+
+	if (port < HYPERVISOR_CONSOLE_PORT || hypervisor->count >= HYPERVISOR_CONNECTIONS_MAX)
+		return NULL;
+	console = device_console(hypervisor->device,
+		device_slot_of_cid(hypervisor->device, port - HYPERVISOR_CONSOLE_PORT));
+	reader = console >= 0 ? calloc(1, sizeof(*reader)) : NULL;
+	if (!reader)
+		return NULL;
+	reader->hypervisor = hypervisor;
+	reader->cid = le64toh(header->src_cid);
+	reader->peer_port = le32toh(header->src_port);
+	reader->port = port;
+	if (sd_event_add_io(
+		    hypervisor->event, &reader->output, console, EPOLLIN, on_output, reader) < 0) {
+		free(reader);
+		return NULL;
+	}
+	reader->console = nefs_take_fd(&console);
+	LIST_INSERT_HEAD(&hypervisor->readers, reader, siblings);
+	hypervisor->count++;
+	return reader;
+}
+
+static void handle(
+	struct hypervisor *hypervisor, const struct virtio_vsock_hdr *header, size_t size)
+{
+	const uint16_t operation = le16toh(header->op);
+	struct reader *reader;
+
+	if (le64toh(header->dst_cid) != HYPERVISOR_CID ||
+		le16toh(header->type) != VIRTIO_VSOCK_TYPE_STREAM)
+		return;
+	reader = find_reader(hypervisor, header);
+	if (operation == VIRTIO_VSOCK_OP_REQUEST && !reader) {
+		reader = add_reader(hypervisor, header);
+		if (reader)
+			tell(reader, VIRTIO_VSOCK_OP_RESPONSE, 0, NULL, 0);
+	}
+	if (!reader) {
+		if (operation != VIRTIO_VSOCK_OP_RST)
+			send_packet(hypervisor, header, VIRTIO_VSOCK_OP_RST, 0, NULL, NULL, 0);
+		return;
+	}
+	reader->buffer = le32toh(header->buf_alloc);
+	reader->forwarded = le32toh(header->fwd_cnt);
+	switch (operation) {
+	case VIRTIO_VSOCK_OP_RST:
+		drop_reader(reader);
+		return;
+	case VIRTIO_VSOCK_OP_SHUTDOWN:
+		/* One that won't send is fine; one that won't receive is gone. */
+		if (le32toh(header->flags) & VIRTIO_VSOCK_SHUTDOWN_RCV) {
+			tell(reader, VIRTIO_VSOCK_OP_RST, 0, NULL, 0);
+			drop_reader(reader);
+			return;
+		}
+		break;
+	case VIRTIO_VSOCK_OP_RW:
+		reader->ignored += (uint32_t)size;
+		tell(reader, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
+		break;
+	case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
+		tell(reader, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
+		break;
+	default:
+		break;
+	}
+	if (reader->output && credit(reader))
+		sd_event_source_set_enabled(reader->output, SD_EVENT_ON);
+}
+
+/* ---- the device ---- */
+
+static void take_signal(int call)
+{
+	uint64_t count;
+
+	if (read(call, &count, sizeof(count)) < 0) {
+		/* Nothing: the loop had it from the last time. */
+	}
+}
+
+static int on_received(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct hypervisor *hypervisor = userdata;
+	struct virtio_vsock_hdr header;
+	const uint8_t *memory;
+	unsigned int packet;
+	size_t size;
+
+	(void)source;
+	(void)revents;
+	take_signal(fd);
+	/* As many as the queue can hold; more raise the signal again. */
+	for (unsigned int i = 0;
+		i < VHOST_PACKETS && vhost_receive(&hypervisor->vsock, &memory, &size, &packet);
+		i++) {
+		memcpy(&header, memory, sizeof(header));
+		vhost_receive_done(&hypervisor->vsock, packet);
+		handle(hypervisor, &header, size);
+	}
+	return 0;
+}
+
+/* There is room to send: those who waited for it go on. */
+static int on_taken(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct hypervisor *hypervisor = userdata;
+	struct reader *reader;
+
+	(void)source;
+	(void)revents;
+	take_signal(fd);
+	LIST_FOREACH(reader, &hypervisor->readers, siblings)
+	{
+		if (reader->output && credit(reader))
+			sd_event_source_set_enabled(reader->output, SD_EVENT_ON);
+	}
+	return 0;
+}
+
+int hypervisor_new(sd_event *event, const char *vsock, struct device *device,
+	struct hypervisor **result, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE struct hypervisor *hypervisor = calloc(1, sizeof(*hypervisor));
+	int failed;
+
+	if (!hypervisor)
+		return nefs_error_set(err, ENOMEM, "out of memory for the hypervisor's vsock");
+	failed = vhost_device_open(vsock, &hypervisor->vsock, err);
+	if (failed)
+		return failed;
+	hypervisor->device = device;
+	hypervisor->event = event;
+	LIST_INIT(&hypervisor->readers);
+	failed = sd_event_add_io(event, &hypervisor->received, hypervisor->vsock.receive.call,
+		EPOLLIN, on_received, hypervisor);
+	if (failed >= 0)
+		failed = sd_event_add_io(event, &hypervisor->taken, hypervisor->vsock.send.call,
+			EPOLLIN, on_taken, hypervisor);
+	if (failed < 0) {
+		hypervisor_free(nefs_take_ptr(hypervisor));
+		return nefs_error_set(
+			err, -failed, "cannot watch the vsock device: %s", strerror(-failed));
+	}
+	*result = nefs_take_ptr(hypervisor);
+	return 0;
+}
+
+void hypervisor_free(struct hypervisor *hypervisor)
+{
+	struct reader *reader;
+
+	if (!hypervisor)
+		return;
+	while ((reader = LIST_FIRST(&hypervisor->readers)))
+		drop_reader(reader);
+	sd_event_source_disable_unref(hypervisor->received);
+	sd_event_source_disable_unref(hypervisor->taken);
+	vhost_device_close(&hypervisor->vsock);
+	free(hypervisor);
+}
