@@ -103,13 +103,18 @@ static void add_aarch64(struct qemu_arguments *arguments, int console_fd)
 	add(arguments, "virtio-mmio.force-legacy=false");
 	add(arguments, "-serial");
 	add(arguments, "null");
-	/* No 8250 on this board: the kernel's console is a virtio one. */
-	if (console_fd >= 0) {
-		add(arguments, "-device");
-		add(arguments, "virtio-serial-device");
-		add(arguments, "-device");
-		add(arguments, "virtconsole,chardev=console");
+	/*
+	 * No 8250 on this board: the kernel's console is a virtio one. There has to be one even if
+	 * nobody can read it, as AWS's init dies without /dev/console.
+	 */
+	add(arguments, "-device");
+	add(arguments, "virtio-serial-device");
+	if (console_fd < 0) {
+		add(arguments, "-chardev");
+		add(arguments, "null,id=console");
 	}
+	add(arguments, "-device");
+	add(arguments, "virtconsole,chardev=console");
 }
 
 int qemu_arguments_make(struct qemu_arguments *arguments, const struct vm_config *config,
@@ -146,7 +151,7 @@ int qemu_arguments_make(struct qemu_arguments *arguments, const struct vm_config
 	add(arguments, "/proc/self/fd/%d", image->initrd);
 	add(arguments, "-append");
 	add(arguments, "%s%s", image->cmdline ? image->cmdline : "",
-		arm && console_fd >= 0 ? " console=hvc0" : "");
+		arm ? " console=hvc0" : "");
 	if (arguments->count <= QEMU_ARGUMENTS_MAX)
 		return 0;
 	qemu_arguments_release(arguments);

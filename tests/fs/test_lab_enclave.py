@@ -79,6 +79,15 @@ def test_crash_and_stop(lab_mount, with_command):
     assert device_port.ask("list") == []
 
 
+def test_without_debug_mode(lab_mount, with_command):
+    """Its init has a console all the same, which nobody reads."""
+    content = with_command("while :; do echo tick; sleep 1; done")
+    enclave = lab_mount.enclave().running(image=content, memory=b"256M\n")
+    with pytest.raises(OSError):
+        os.read(os.open(enclave.path("console"), os.O_RDONLY | os.O_NONBLOCK), 10)
+    assert enclave.state == "running"
+
+
 def test_much_output(lab_mount, with_command):
     """None of it is lost on its way from the hypervisor's port, as far back as is kept."""
     content = with_command("i=0; while [ $i -lt 4000 ]; do echo line $i; i=$((i+1)); done; "

@@ -296,6 +296,13 @@ static void test_arm_arguments(void)
 	CU_ASSERT_TRUE(contains(written("arguments"), "virtconsole,chardev=console|"));
 	CU_ASSERT_TRUE(contains(written("arguments"), "console=ttyS0 console=hvc0|"));
 	guest_end(&guest);
+	/* AWS's init wants a console even where nobody may read it. */
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_AARCH64, false), 0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(written("arguments"), "-chardev|null,id=console|"));
+	CU_ASSERT_TRUE(contains(written("arguments"), "virtconsole,chardev=console|"));
+	CU_ASSERT_TRUE(contains(written("arguments"), "console=ttyS0 console=hvc0|"));
+	guest_end(&guest);
 }
 
 /* The script's way to its console: the fd behind fd= in its arguments. */
