@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "hugepages.h"
 
+#include "page_order.h"
 #include "sysfs.h"
 #include <dirent.h>
 #include <errno.h>
@@ -168,8 +169,10 @@ int hugepages_map(
 		return nefs_error_set(err, EIO, "cannot fault in %" PRIu64 " MiB of huge pages: %s",
 			size >> 20, strerror(code));
 	}
-	*address = mapped;
-	return 0;
+	*address = page_order_sort(mapped, size, page_size);
+	return *address ? 0
+			: nefs_error_set(err, EIO,
+				  "the huge pages could not be brought into order: start it again");
 }
 
 void hugepages_unmap(void *address, uint64_t size)

@@ -17,8 +17,9 @@
 size_t hugepages_list(const char *sysfs, int node, struct ne_dev_pages *pages, size_t max);
 
 /*
- * Maps size bytes in pages of page_size on node (-1: any), faulted in. Pages that are missing are
- * ENOMEM here, not SIGBUS later; nothing is mapped then.
+ * Maps size bytes in pages of page_size on node (-1: any), faulted in, and in physical order where that
+ * can be had (page_order.h). Pages that are missing are ENOMEM here, not SIGBUS later; nothing is
+ * mapped then.
  */
 int hugepages_map(
 	uint64_t size, uint64_t page_size, int node, void **address, struct nefs_error *err);

@@ -7,6 +7,7 @@
 #include "kernel/hugepages.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -179,10 +180,68 @@ static void test_real(void)
 	CU_ASSERT_EQUAL(reserved(), before);
 }
 
+/* Where a page is, as /proc/self/pagemap has it. */
+static uint64_t frame_of(const char *address)
+{
+	FILE *pagemap = fopen("/proc/self/pagemap", "r");
+	uint64_t entry = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(pagemap);
+	CU_ASSERT_EQUAL(
+		fseek(pagemap, (long)((uintptr_t)address / 4096 * sizeof(entry)), SEEK_SET), 0);
+	CU_ASSERT_EQUAL(fread(&entry, sizeof(entry), 1, pagemap), 1);
+	fclose(pagemap);
+	return entry & ((1ULL << 55) - 1);
+}
+
+static unsigned int descents(const char *address)
+{
+	unsigned int count = 0;
+
+	for (size_t i = 1; i < PAGES; i++)
+		count += frame_of(address + i * 2 * M) < frame_of(address + (i - 1) * 2 * M);
+	return count;
+}
+
+static void test_order(void)
+{
+	static const size_t odd_order[PAGES] = { 3, 0, 6, 1, 7, 4, 2, 5 };
+	uint64_t before = reserved(), base;
+	struct nefs_error err = { 0 };
+	void *address = NULL;
+	char *plain;
+
+	reserve(before + PAGES);
+	base = free_pages(-1);
+	/* What is freed last is given out first: so the next mapping's pages are in no order. */
+	plain = mmap(NULL, PAGES * 2 * M, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE, -1, 0);
+	CU_ASSERT_PTR_NOT_EQUAL_FATAL(plain, MAP_FAILED);
+	for (size_t i = 0; i < PAGES; i++)
+		CU_ASSERT_EQUAL(munmap(plain + odd_order[i] * 2 * M, 2 * M), 0);
+	plain = mmap(NULL, PAGES * 2 * M, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE, -1, 0);
+	CU_ASSERT_PTR_NOT_EQUAL_FATAL(plain, MAP_FAILED);
+	CU_ASSERT_TRUE(descents(plain) > 0);
+	for (size_t i = PAGES; i-- > 0;)
+		CU_ASSERT_EQUAL(munmap(plain + i * 2 * M, 2 * M), 0);
+
+	CU_ASSERT_EQUAL_FATAL(hugepages_map(PAGES * 2 * M, 2 * M, -1, &address, &err), 0);
+	CU_ASSERT_EQUAL((uintptr_t)address % (2 * M), 0);
+	CU_ASSERT_EQUAL(descents(address), 0);
+	CU_ASSERT_EQUAL(free_pages(-1), base - PAGES);
+	/* All of it can be written to, and all of it goes. */
+	memset(address, 0x5a, PAGES * 2 * M);
+	hugepages_unmap(address, PAGES * 2 * M);
+	CU_ASSERT_EQUAL(free_pages(-1), base);
+	reserve(before);
+}
+
 static const CU_TestInfo tests[] = {
 	{ "counters of a made-up sysfs", test_list },
 	{ "what cannot be mapped", test_refused },
 	{ "real pages of 2 MiB", test_real },
+	{ "pages in physical order", test_order },
 	CU_TEST_INFO_NULL,
 };
 
