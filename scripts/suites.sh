@@ -134,28 +134,44 @@ pytest_in_lab() {
 
 	# The slowness is that of a virtual machine without hardware's help.
 	in_lab "$1" "$2" "${@:5}" run env NEFS_BUILD="$1" NEFS_SLOWNESS=6 NEFS_MOUNT_OPTIONS="$3" \
-		NEFS_KERNEL="$NEFS_KERNEL" NEFS_VECTOR4="$NEFS_VECTOR4" sh -c "/usr/bin/python3 -B \
+		NEFS_KERNEL="$NEFS_KERNEL" NEFS_VECTOR4="$NEFS_VECTOR4" \
+		NEFS_LAB_TOOLS="$NEFS_LAB_TOOLS" NE_SAMPLE="$1/tests/ne_sample" \
+		NE_SAMPLE_LARGE="$1/tests/ne_sample_large" sh -c "/usr/bin/python3 -B \
 			-m pytest -q -rfEsP --tb=short --color=no -p no:cacheprovider --junitxml=$xml \
 			$4 '$NEFS_SOURCE/tests/fs'; status=\$?
 			'$NEFS_SOURCE/scripts/junit-counts' $xml; exit \$status"
 }
 
-# On Linux's own driver, in virtual machines: the table of cases, the fs suite, and one start for each
-# command whose reply is lost. Those wait, for 120 s each, and so all at the same time.
+# The sample client of the kernel's source, and one that takes 1,024 regions of 2 MiB instead of 256.
+make_samples() {
+	cc -O1 -w -pthread -o "$1/tests/ne_sample" "$NEFS_SAMPLE" || missing "the sample client"
+	sed 's/^\(#define NE_DEFAULT_NR_MEM_REGIONS.*\)(256)/\1(1024)/' "$NEFS_SAMPLE" |
+		cc -O1 -w -pthread -o "$1/tests/ne_sample_large" -x c - ||
+		missing "the sample client, larger"
+}
+
+# On Linux's own driver, in virtual machines: the table of cases, the fs suite, enclaves that boot, the
+# largest start, and one start for each command whose reply is lost. Those wait, for 120 s each, and so
+# all at the same time.
 suite_lab() {
 	local command
 
+	make_samples "$1"
 	case $suite in
 	lab-conformance)
 		in_lab "$1" table --nodes 2 --cpus 16 run \
 			"$1/tests/conformance/ne-conformance" --device kernel --pool 2-7
 		;;
 	lab-fs)
-		pytest_in_lab "$1" fs backend=kernel,heartbeat=no "-m 'not drop and not vm and not lab_vm'"
+		pytest_in_lab "$1" fs backend=kernel,heartbeat=no "-m 'not drop and not vm and not lab_vm and not large'"
 		;;
 	lab-vm)
 		pytest_in_lab "$1" vm backend=kernel "-m lab_vm" --vm qemu --cpus 6 --pool 2-5 \
-			--pages 300 --memory 1536
+			--pages 500 --memory 2048
+		;;
+	lab-large)
+		pytest_in_lab "$1" large backend=kernel,heartbeat=no "-m large" --cpus 4 --pool 2-3 \
+			--pages 1040 --memory 3072 --regions 1024
 		;;
 	lab-drop)
 		for command in SLOT_ALLOC SLOT_ADD_MEM SLOT_ADD_VCPU ENCLAVE_START; do

@@ -23,7 +23,7 @@ static void fill_reply(const struct slot *slot, struct ne_reply *reply)
 {
 	reply->slot_uid = slot->uid;
 	reply->enclave_cid = slot->cid;
-	reply->mem_regions = SLOT_REGIONS_MAX;
+	reply->mem_regions = slot->regions_max;
 	reply->mem_size = slot->mem_size;
 	reply->nr_vcpus = slot->nr_vcpus;
 	reply->flags = slot->flags;

@@ -434,6 +434,13 @@ int device_set_vsock(struct device *device, const char *directory)
 	return 0;
 }
 
+void device_set_regions_max(struct device *device, uint64_t max)
+{
+	pthread_mutex_lock(&device->lock);
+	slots_set_regions_max(device->slots, max);
+	pthread_mutex_unlock(&device->lock);
+}
+
 uint64_t device_slot_of_cid(struct device *device, uint64_t cid)
 {
 	const struct slot *slot;

@@ -66,6 +66,9 @@ char *device_slots(struct device *device);
  */
 int device_set_vsock(struct device *device, const char *directory);
 
+/* The most memory regions that a slot takes; 512 without this. Before a driver uses the device. */
+void device_set_regions_max(struct device *device, uint64_t max);
+
 /* The uid of the slot whose enclave has this CID; 0: there is none. */
 uint64_t device_slot_of_cid(struct device *device, uint64_t cid);
 

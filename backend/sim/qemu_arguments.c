@@ -150,8 +150,7 @@ int qemu_arguments_make(struct qemu_arguments *arguments, const struct vm_config
 	add(arguments, "-initrd");
 	add(arguments, "/proc/self/fd/%d", image->initrd);
 	add(arguments, "-append");
-	add(arguments, "%s%s", image->cmdline ? image->cmdline : "",
-		arm ? " console=hvc0" : "");
+	add(arguments, "%s%s", image->cmdline ? image->cmdline : "", arm ? " console=hvc0" : "");
 	if (arguments->count <= QEMU_ARGUMENTS_MAX)
 		return 0;
 	qemu_arguments_release(arguments);

@@ -18,6 +18,7 @@ struct slots {
 	size_t room;
 	uint64_t last_uid;
 	uint64_t next_cid;
+	uint64_t regions_max;
 	void *regions; /* tsearch tree of struct slot_region: all that are owned */
 	void *cids;    /* tsearch tree of struct slot: all that have a CID */
 	uint64_t vcpu_used[SLOT_VCPU_ID_MAX / 64];
@@ -46,8 +47,10 @@ struct slots *slots_new(void)
 {
 	struct slots *slots = calloc(1, sizeof(*slots));
 
-	if (slots)
-		slots->next_cid = SLOT_CID_FIRST;
+	if (!slots)
+		return NULL;
+	slots->next_cid = SLOT_CID_FIRST;
+	slots->regions_max = SLOT_REGIONS_MAX;
 	return slots;
 }
 
@@ -59,6 +62,11 @@ void slots_free(struct slots *slots)
 		slots_release(slots, slots->table[slots->count - 1]);
 	free(slots->table);
 	free(slots);
+}
+
+void slots_set_regions_max(struct slots *slots, uint64_t max)
+{
+	slots->regions_max = max;
 }
 
 size_t slots_count(const struct slots *slots)
@@ -129,6 +137,7 @@ int slots_alloc(struct slots *slots, struct slot **result)
 		return -ENOMEM;
 	slot->uid = ++slots->last_uid;
 	slot->state = NE_SLOT_INIT;
+	slot->regions_max = slots->regions_max;
 	slot->regions_tail = &slot->regions;
 	slots->table[slots->count++] = slot;
 	*result = slot;
@@ -162,7 +171,7 @@ int slots_add_region(struct slots *slots, struct slot *slot, uint64_t paddr, uin
 
 	if (!region)
 		return -ENOMEM;
-	if (slot->region_count == SLOT_REGIONS_MAX)
+	if (slot->region_count >= slot->regions_max)
 		return -ENOSPC;
 	*region = (struct slot_region){ .paddr = paddr, .size = size };
 	found = tsearch(region, &slots->regions, compare_regions);

@@ -18,7 +18,7 @@
 
 #define SLOT_COUNT_MAX 32768
 
-/* Most memory regions of a slot: the reply to SLOT_ALLOC says so. */
+/* Most memory regions of a slot, unless slots_set_regions_max says otherwise. */
 #define SLOT_REGIONS_MAX 512
 
 /* Memory comes in pieces of this size. */
@@ -51,6 +51,7 @@ struct slot {
 	uint64_t cid;	   /* 0: none yet */
 	uint64_t mem_size; /* bytes of all regions */
 	uint64_t nr_vcpus;
+	uint64_t regions_max; /* the reply to SLOT_ALLOC says so */
 	uint64_t region_count;
 	struct slot_region *regions;
 	struct slot_region **regions_tail;
@@ -72,6 +73,9 @@ struct slots *slots_new(void);
 /* Frees all slots (their vm must be NULL) and the table. NULL is allowed. */
 void slots_free(struct slots *slots);
 
+/* The most regions that slots take that are allocated from now on. */
+void slots_set_regions_max(struct slots *slots, uint64_t max);
+
 size_t slots_count(const struct slots *slots);
 
 /* The slot at a position of the table, by ascending uid; index < slots_count. */
@@ -90,7 +94,7 @@ void slots_release(struct slots *slots, struct slot *slot);
 
 /*
  * Adds [paddr, paddr + size), which is not empty and does not wrap. -EEXIST if some slot has a
- * part of it, -ENOSPC (SLOT_REGIONS_MAX), -ENOMEM.
+ * part of it, -ENOSPC (regions_max), -ENOMEM.
  */
 int slots_add_region(struct slots *slots, struct slot *slot, uint64_t paddr, uint64_t size);
 

@@ -20,7 +20,11 @@ struct options {
 	const char *control;
 	const struct vm_ops *vm;
 	const char *vsock;
+	uint64_t regions; /* 0: the device's own limit */
 };
+
+/* More than memory that anybody could give to a virtual machine has pages of 2 MiB. */
+#define REGIONS_MAX 1048576
 
 static const struct vm_ops *const vms[] = { &vm_qemu, &vm_none };
 
@@ -32,6 +36,7 @@ static void print_help(void)
 	       "  --control PATH   take requests (list, crash, fault, ...) on this one\n"
 	       "  --vm qemu|none   what enclaves are: QEMU machines (default), or nothing at all\n"
 	       "  --vsock DIR      enclaves have vsock: DIR/CID.sock is a vhost-user-vsock device's\n"
+	       "  --regions N      memory regions of an enclave, at most (512)\n"
 	       "  --help           this\n"
 	       "  --version        the version\n");
 }
@@ -52,11 +57,13 @@ static int parse(int argc, char **argv, struct options *options, struct nefs_err
 		{ "control", required_argument, NULL, 'c' },
 		{ "vm", required_argument, NULL, 'v' },
 		{ "vsock", required_argument, NULL, 'k' },
+		{ "regions", required_argument, NULL, 'r' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ 0 },
 	};
 	int option;
+	char *end;
 
 	options->vm = vms[0];
 	while ((option = getopt_long(argc, argv, "hV", known, NULL)) >= 0) {
@@ -79,6 +86,13 @@ static int parse(int argc, char **argv, struct options *options, struct nefs_err
 			if (strchr(optarg, ','))
 				return nefs_error_set(
 					err, EINVAL, "--vsock %s: no comma, please", optarg);
+			break;
+		case 'r':
+			options->regions = strtoull(optarg, &end, 10);
+			if (*end || options->regions < 1 || options->regions > REGIONS_MAX)
+				return nefs_error_set(err, EINVAL,
+					"--regions is a number from 1 to %d, not \"%s\"",
+					REGIONS_MAX, optarg);
 			break;
 		case 'h':
 			print_help();
@@ -155,6 +169,8 @@ static int serve(const struct options *options, sd_event *event, struct nefs_err
 		}
 	}
 	failed = server_new(event, socket_fd, options->vm, options->vsock, &server, err);
+	if (!failed && options->regions)
+		device_set_regions_max(server_device(server), options->regions);
 	if (!failed && options->control)
 		failed = control_new(
 			event, nefs_take_fd(&control_fd), server_device(server), &control, err);
