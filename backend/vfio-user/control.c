@@ -95,7 +95,7 @@ static int execute(struct device *device, char *line, char **lines, struct nefs_
 
 char *control_answer(struct device *device, const char *line, size_t size)
 {
-	NEFS_AUTO_FREE char *copy = strndup(line, size);
+	NEFS_AUTO_FREE char *copy = malloc(size + 1);
 	NEFS_AUTO_FREE char *lines = NULL;
 	struct nefs_error err = { 0 };
 	char *answer = NULL;
@@ -103,6 +103,8 @@ char *control_answer(struct device *device, const char *line, size_t size)
 
 	if (!copy)
 		return NULL;
+	memcpy(copy, line, size);
+	copy[size] = '\0';
 	if (strlen(copy) < size)
 		failed = nefs_error_set(&err, EINVAL, "a request has no NUL in it");
 	else

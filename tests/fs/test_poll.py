@@ -258,9 +258,15 @@ def test_inotifywait(running):
                           stderr=subprocess.PIPE) as waiter:
         fdinfo = f"/proc/{waiter.pid}/fdinfo"
 
+        def watches(fd):
+            try:
+                with open(os.path.join(fdinfo, fd)) as file:
+                    return "inotify wd" in file.read()
+            except FileNotFoundError:
+                return False  # it had a library open when the directory was listed
+
         def watching():
-            found = [open(os.path.join(fdinfo, fd)).read() for fd in os.listdir(fdinfo)]
-            return any("inotify wd" in text for text in found)
+            return any(watches(fd) for fd in os.listdir(fdinfo))
         eventually(watching, "inotifywait watches")
         assert running.stop() == "OK"
         assert waiter.wait(seconds(15)) == 0
