@@ -28,6 +28,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "sim: needs the simulated device's controls")
     config.addinivalue_line("markers", "lab: needs the lab's parent VM (scripts/lab)")
     config.addinivalue_line("markers", "lab_vm: needs enclaves that are VMs in the lab")
+    config.addinivalue_line("markers", "machine: needs the lab's largest machine (suite lab-machine)")
     config.addinivalue_line("markers", "large: needs 2 GiB of huge pages in the lab, for itself")
     config.addinivalue_line("markers", "drop: takes the driver's 120 s for a lost reply")
     config.addinivalue_line("markers", "vm: boots a virtual machine (NEFS_KERNEL)")
@@ -42,6 +43,8 @@ def pytest_collection_modifyitems(config, items):
             return False
         if item.get_closest_marker("lab") and not device_port.find():
             return False
+        if item.get_closest_marker("machine"):
+            return device_port.find() is not None and os.path.isdir("/sys/devices/system/node/node1")
         if item.get_closest_marker("large"):
             return device_port.find() is not None and "NE_SAMPLE_LARGE" in os.environ
         if item.get_closest_marker("lab_vm"):
