@@ -163,11 +163,15 @@ suite_lab() {
 			"$1/tests/conformance/ne-conformance" --device kernel --pool 2-7
 		;;
 	lab-fs)
-		pytest_in_lab "$1" fs backend=kernel,heartbeat=no "-m 'not drop and not vm and not lab_vm and not large'"
+		pytest_in_lab "$1" fs backend=kernel,heartbeat=no "-m 'not drop and not vm and not lab_vm and not large and not machine'"
 		;;
 	lab-vm)
 		pytest_in_lab "$1" vm backend=kernel "-m lab_vm" --vm qemu --cpus 6 --pool 2-5 \
 			--pages 500 --memory 2048
+		;;
+	lab-machine)
+		pytest_in_lab "$1" machine backend=kernel,heartbeat=no "-m machine" --nodes 2 --cpus 16 \
+			--pages 200 --gigantic 1 --memory 3584 --regions 8
 		;;
 	lab-large)
 		pytest_in_lab "$1" large backend=kernel,heartbeat=no "-m large" --cpus 4 --pool 2-3 \
