@@ -34,6 +34,7 @@ static void read_block(uint64_t base, const void *block, size_t block_size, uint
 
 void device_read(struct device *device, uint64_t offset, void *data, size_t size)
 {
+	uint8_t enabled;
 	uint32_t counters;
 
 	memset(data, 0, size);
@@ -41,7 +42,8 @@ void device_read(struct device *device, uint64_t offset, void *data, size_t size
 		return;
 	pthread_mutex_lock(&device->lock);
 	counters = (uint32_t)device->events << 16 | device->replies;
-	read_block(NE_REG_ENABLE, &device->enabled, 1, offset, data, size);
+	enabled = device->enabled || device->disable;
+	read_block(NE_REG_ENABLE, &enabled, 1, offset, data, size);
 	read_block(NE_REG_VERSION, &device->version, 2, offset, data, size);
 	read_block(NE_REG_EVTCNT, &counters, 4, offset, data, size);
 	read_block(NE_REG_SEND_DATA, device->send, NE_DATA_SIZE, offset, data, size);
@@ -64,8 +66,10 @@ static void write_enable(struct device *device, uint8_t value)
 {
 	if (value == 1) {
 		device->enabled = 1;
-	} else if (value == 0 && device->enabled) {
-		device->disable = true; /* reads back 1 until it is done */
+	} else if (value == 0) {
+		/* Of a device that is disabled, too: it has counters and buffers, and may have a
+		 * command that says so under way. */
+		device->disable = true;
 		abandon_command(device);
 	}
 }
@@ -407,6 +411,16 @@ int device_dma_map(struct device *device, uint64_t iova, uint64_t size, int fd, 
 
 	pthread_mutex_lock(&device->lock);
 	result = dma_map_add(&device->dma, iova, size, fd, offset);
+	pthread_mutex_unlock(&device->lock);
+	return result;
+}
+
+int device_dma_map_hidden(struct device *device, uint64_t iova, uint64_t size)
+{
+	int result;
+
+	pthread_mutex_lock(&device->lock);
+	result = dma_map_add_hidden(&device->dma, iova, size);
 	pthread_mutex_unlock(&device->lock);
 	return result;
 }

@@ -34,10 +34,11 @@ void device_read(struct device *device, uint64_t offset, void *data, size_t size
 void device_write(struct device *device, uint64_t offset, const void *data, size_t size);
 
 /*
- * Makes [iova, iova + size) reach size bytes of fd (duplicated) at offset, and not any more;
- * errno as in dma.h.
+ * Makes [iova, iova + size) reach size bytes of fd (duplicated) at offset, or be known as nothing
+ * that can be reached, and not any more; errno as in dma.h.
  */
 int device_dma_map(struct device *device, uint64_t iova, uint64_t size, int fd, uint64_t offset);
+int device_dma_map_hidden(struct device *device, uint64_t iova, uint64_t size);
 int device_dma_unmap(struct device *device, uint64_t iova, uint64_t size);
 
 /* ---- For people and tests, beside the registers ---- */

@@ -37,7 +37,7 @@ static struct dma_file *file_get(struct dma_file *file)
 
 static void file_put(struct dma_file *file)
 {
-	if (atomic_fetch_sub(&file->users, 1) > 1)
+	if (!file || atomic_fetch_sub(&file->users, 1) > 1)
 		return;
 	close(file->fd);
 	free(file);
@@ -75,28 +75,51 @@ static size_t find(const struct dma_map *map, uint64_t iova)
 	return low;
 }
 
-int dma_map_add(struct dma_map *map, uint64_t iova, uint64_t size, int fd, uint64_t offset)
+/* Makes room for a range at its place, *at. */
+static int make_place(
+	struct dma_map *map, uint64_t iova, uint64_t size, uint64_t offset, size_t *at)
 {
-	size_t at = find(map, iova);
-	struct dma_file *file;
-	int failed;
+	*at = find(map, iova);
 
 	if (size == 0 || size > UINT64_MAX - iova || size > INT64_MAX || offset > INT64_MAX - size)
 		return -EINVAL;
-	if (at < map->count && map->ranges[at].iova < iova + size)
+	if (*at < map->count && map->ranges[*at].iova < iova + size)
 		return -EEXIST;
 	if (map->count == DMA_RANGES_MAX)
 		return -ENOSPC;
-	failed = reserve(&map->ranges, map->count, &map->room);
+	return reserve(&map->ranges, map->count, &map->room);
+}
+
+static void insert(struct dma_map *map, size_t at, struct dma_range range)
+{
+	memmove(map->ranges + at + 1, map->ranges + at, (map->count - at) * sizeof(map->ranges[0]));
+	map->ranges[at] = range;
+	map->count++;
+}
+
+int dma_map_add(struct dma_map *map, uint64_t iova, uint64_t size, int fd, uint64_t offset)
+{
+	struct dma_file *file;
+	size_t at;
+	int failed = make_place(map, iova, size, offset, &at);
+
 	if (failed)
 		return failed;
 	file = file_new(fd, &failed);
 	if (!file)
 		return failed;
-	memmove(map->ranges + at + 1, map->ranges + at, (map->count - at) * sizeof(map->ranges[0]));
-	map->ranges[at] = (struct dma_range){ iova, size, offset, file };
-	map->count++;
+	insert(map, at, (struct dma_range){ iova, size, offset, file });
 	return 0;
+}
+
+int dma_map_add_hidden(struct dma_map *map, uint64_t iova, uint64_t size)
+{
+	size_t at;
+	int failed = make_place(map, iova, size, 0, &at);
+
+	if (!failed)
+		insert(map, at, (struct dma_range){ .iova = iova, .size = size });
+	return failed;
 }
 
 int dma_map_remove(struct dma_map *map, uint64_t iova, uint64_t size)
@@ -133,7 +156,7 @@ bool dma_map_covers(const struct dma_map *map, uint64_t iova, uint64_t size)
 		const struct dma_range *range = &map->ranges[at];
 		uint64_t part;
 
-		if (at == map->count || range->iova > iova)
+		if (at == map->count || range->iova > iova || !range->file)
 			return false;
 		part = range->iova + range->size - iova;
 		if (part >= size)

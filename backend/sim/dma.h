@@ -24,7 +24,7 @@ struct dma_range {
 	uint64_t iova; /* DMA address */
 	uint64_t size; /* bytes, > 0, iova + size does not wrap */
 	uint64_t offset;
-	struct dma_file *file;
+	struct dma_file *file; /* NULL: nothing can be reached there */
 };
 
 /* All ranges, by ascending address, disjoint. Begins as { 0 }. */
@@ -48,18 +48,21 @@ struct dma_view {
  */
 int dma_map_add(struct dma_map *map, uint64_t iova, uint64_t size, int fd, uint64_t offset);
 
+/* The same for a range that the driver has but does not show, such as firmware's ROM. */
+int dma_map_add_hidden(struct dma_map *map, uint64_t iova, uint64_t size);
+
 /*
  * Removes all ranges inside [iova, iova + size). -EINVAL if that would cut one in two, -ENOENT if
  * there is none.
  */
 int dma_map_remove(struct dma_map *map, uint64_t iova, uint64_t size);
 
-/* Is all of [iova, iova + size) mapped? */
+/* Can all of [iova, iova + size) be reached? */
 bool dma_map_covers(const struct dma_map *map, uint64_t iova, uint64_t size);
 
 void dma_map_clear(struct dma_map *map);
 
-/* Appends [iova, iova + size) to a view. -EFAULT if it is not mapped, -ENOMEM. */
+/* Appends [iova, iova + size) to a view. -EFAULT if it can't be reached, -ENOMEM. */
 int dma_view_append(struct dma_view *view, const struct dma_map *map, uint64_t iova, uint64_t size);
 
 /* Reads size bytes at offset of the view. -EFAULT beyond its end or its file's, -EIO. */

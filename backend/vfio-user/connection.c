@@ -95,7 +95,8 @@ static int broken(struct nefs_error *err, int code)
 		return nefs_error_set(err, EPIPE, "the client closed the connection");
 	case -EPROTO:
 		return nefs_error_set(err, EPROTO,
-			"the client sent more than %d file descriptors with a message",
+			"the client sent more file descriptors with a message than the %d it may, "
+			"or than this process can have (ulimit -n)",
 			VFIO_USER_FDS_MAX);
 	default:
 		return nefs_error_set(err, -code, "the client's socket: %s", strerror(-code));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "control.h"
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <nefs/cleanup.h>
@@ -9,38 +10,40 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
-/* What a client may leave unread before it is thought to be gone for good. */
-#define SEND_BUFFER (4 << 20)
-
 struct control_client {
 	LIST_ENTRY(control_client) siblings;
 	struct control *control;
 	sd_event_source *source;
 	int fd;
 	bool overflow; /* the line under way is too long */
-	size_t size;
-	char line[CONTROL_LINE_MAX];
+	char *answer;  /* malloc'ed; what the client has not taken yet begins at sent */
+	size_t sent;
+	size_t begin, size; /* what of room has been received and not been looked at */
+	char room[CONTROL_LINE_MAX];
 };
 
 struct control {
 	struct device *device;
 	sd_event *event;
-	sd_event_source *listener;
-	int fd;
+	sd_event_source *callers;
+	struct listener listener;
 	LIST_HEAD(, control_client) clients;
 	size_t count;
 };
 
 /* ---- requests ---- */
 
-/* "0x1f" or "31", all of it. */
+/* "0x1f" or "31", all of it. A leading 0 means octal to some: refused, as everywhere in nefs. */
 static int parse_uid(const char *text, uint64_t *uid, struct nefs_error *err)
 {
+	bool hex = strncmp(text, "0x", 2) == 0;
+	const char *digits = hex ? text + 2 : text;
 	char *end;
 
 	errno = 0;
-	*uid = strtoull(text, &end, 0);
-	if (errno || end == text || *end || text[0] == '-')
+	*uid = strtoull(digits, &end, hex ? 16 : 10);
+	if (errno || *end || !isxdigit((unsigned char)digits[0]) ||
+		(!hex && digits[0] == '0' && digits[1]))
 		return nefs_error_set(
 			err, EINVAL, "\"%s\" is no slot uid; list shows those there are", text);
 	return 0;
@@ -124,94 +127,99 @@ static void drop_client(struct control_client *client)
 	client->control->count--;
 	sd_event_source_disable_unref(client->source);
 	close(client->fd);
+	free(client->answer);
 	free(client);
 }
 
-/* All of it or nothing: a client that leaves megabytes unread gets no more. */
-static int send_answer(const struct control_client *client, const char *answer)
+/* Sends what there is of an answer. 0: that is done; -EAGAIN: the client has to read first. */
+static int send_answer(struct control_client *client)
 {
-	size_t left = strlen(answer);
-
-	while (left) {
-		ssize_t sent = send(client->fd, answer, left, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (client->answer && client->answer[client->sent]) {
+		ssize_t sent = send(client->fd, client->answer + client->sent,
+			strlen(client->answer + client->sent), MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (sent < 0 && errno == EINTR)
 			continue;
 		if (sent < 0)
 			return -errno;
-		answer += sent;
-		left -= (size_t)sent;
+		client->sent += (size_t)sent;
 	}
+	free(client->answer);
+	client->answer = NULL;
+	client->sent = 0;
 	return 0;
 }
 
-static int answer_line(struct control_client *client, size_t size)
+/*
+ * Answers the next line, if it is there in full. 0: it was answered, and that is sent; -ENODATA: there
+ * is none yet.
+ */
+static int answer_line(struct control_client *client)
 {
-	NEFS_AUTO_FREE char *answer = NULL;
+	const char *line = client->room + client->begin;
+	const char *end = memchr(line, '\n', client->size);
+	size_t size;
 
+	if (!end) {
+		if (client->size == sizeof(client->room)) {
+			client->overflow = true;
+			client->size = 0;
+		}
+		return -ENODATA;
+	}
+	size = (size_t)(end - line);
 	if (client->overflow)
-		answer = strdup("error 7 a request is at most 65535 bytes long\n");
+		client->answer = strdup("error 7 a request is at most 65535 bytes long\n");
 	else
-		answer = control_answer(client->control->device, client->line, size);
+		client->answer = control_answer(client->control->device, line, size);
 	client->overflow = false;
-	return answer ? send_answer(client, answer) : -ENOMEM;
+	client->begin += size + 1;
+	client->size -= size + 1;
+	return client->answer ? send_answer(client) : -ENOMEM;
 }
 
-/* Answers the lines that are complete; keeps the rest. */
-static int answer_lines(struct control_client *client)
+/* Reads once, so that a busy client does not shut out others. There is room: no line fills it. */
+static int receive(struct control_client *client)
 {
-	size_t begin = 0;
-	char *end;
-	int failed = 0;
+	ssize_t got;
 
-	while (!failed &&
-		(end = memchr(client->line + begin, '\n', client->size - begin)) != NULL) {
-		size_t size = (size_t)(end - client->line) - begin;
-
-		/* The line's beginning is what is looked at, wherever that stands. */
-		memmove(client->line, client->line + begin, client->size - begin);
-		client->size -= begin;
-		failed = answer_line(client, size);
-		begin = size + 1;
-	}
-	memmove(client->line, client->line + begin, client->size - begin);
-	client->size -= begin;
-	if (client->size == sizeof(client->line)) {
-		client->overflow = true;
-		client->size = 0;
-	}
-	return failed;
+	memmove(client->room, client->room + client->begin, client->size);
+	client->begin = 0;
+	got = recv(client->fd, client->room + client->size, sizeof(client->room) - client->size,
+		MSG_DONTWAIT);
+	if (got < 0)
+		return errno == EINTR ? -EAGAIN : -errno;
+	client->size += (size_t)got;
+	return got > 0 ? 0 : -EPIPE;
 }
 
 static int on_client(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	struct control_client *client = userdata;
-	ssize_t got = recv(
-		fd, client->line + client->size, sizeof(client->line) - client->size, MSG_DONTWAIT);
+	int failed = send_answer(client);
 
-	(void)source;
-	(void)revents;
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
-	if (got <= 0) {
+	(void)fd;
+	/* EPOLLHUP or EPOLLERR alone: there is nothing to read, and recv says so. */
+	if (!failed && !(revents & EPOLLOUT))
+		failed = receive(client);
+	while (!failed)
+		failed = answer_line(client);
+	if (failed != -ENODATA && failed != -EAGAIN) {
 		drop_client(client);
 		return 0;
 	}
-	client->size += (size_t)got;
-	if (answer_lines(client))
-		drop_client(client);
-	return 0;
+	return sd_event_source_set_io_events(source, client->answer ? EPOLLOUT : EPOLLIN);
 }
 
 static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	static const char full[] = "error 11 too many control connections; try again later\n";
 	struct control *control = userdata;
-	NEFS_AUTO_CLOSE int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	const int buffer = SEND_BUFFER;
+	NEFS_AUTO_CLOSE int peer = listener_accept(&control->listener);
 	struct control_client *client;
 
 	(void)source;
+	(void)fd;
 	(void)revents;
 	if (peer < 0)
 		return 0;
@@ -220,8 +228,6 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 		send(peer, full, sizeof(full) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 		return 0;
 	}
-	/* The default holds fewer slots than a device can have. */
-	setsockopt(peer, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
 	client->control = control;
 	client->fd = peer;
 	if (sd_event_add_io(control->event, &client->source, peer, EPOLLIN, on_client, client) <
@@ -235,29 +241,28 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 	return 0;
 }
 
-int control_new(sd_event *event, int fd, struct device *device, struct control **result,
-	struct nefs_error *err)
+int control_new(sd_event *event, struct listener *listener, struct device *device,
+	struct control **result, struct nefs_error *err)
 {
 	NEFS_AUTO_FREE struct control *control = calloc(1, sizeof(*control));
 	int failed;
 
 	if (!control) {
-		close(fd);
+		listener_close(listener);
 		return nefs_error_set(err, ENOMEM, "out of memory for the control socket");
 	}
 	control->device = device;
 	control->event = event;
-	control->fd = fd;
 	LIST_INIT(&control->clients);
-	failed = listen(fd, 16) ? -errno : 0;
-	if (!failed)
-		failed = sd_event_add_io(
-			event, &control->listener, fd, EPOLLIN, on_connection, control);
+	failed = sd_event_add_io(
+		event, &control->callers, listener->fd, EPOLLIN, on_connection, control);
 	if (failed < 0) {
-		close(fd);
+		listener_close(listener);
 		return nefs_error_set(err, -failed, "cannot listen for control connections: %s",
 			strerror(-failed));
 	}
+	control->listener = *listener;
+	*listener = LISTENER_NONE;
 	*result = nefs_take_ptr(control);
 	return 0;
 }
@@ -270,7 +275,7 @@ void control_free(struct control *control)
 		return;
 	while ((client = LIST_FIRST(&control->clients)))
 		drop_client(client);
-	sd_event_source_disable_unref(control->listener);
-	close(control->fd);
+	sd_event_source_disable_unref(control->callers);
+	listener_close(&control->listener);
 	free(control);
 }

@@ -11,12 +11,14 @@
  *	spurious		an event without a cause
  *	fault RULE; RULE; ...	replaces the fault plan (sim/fault); none: clears it
  *
- * Loop thread.
+ * A client's next request is not looked at before it has taken the answer to the last: it can't make
+ * the server grow. Loop thread.
  */
 #ifndef NEFS_VFIO_USER_CONTROL_H
 #define NEFS_VFIO_USER_CONTROL_H
 
 #include "device.h"
+#include "listener.h"
 #include <nefs/error.h>
 #include <systemd/sd-event.h>
 
@@ -28,9 +30,9 @@
 
 struct control;
 
-/* Listens on a socket that is bound already, which it takes. */
-int control_new(sd_event *event, int fd, struct device *device, struct control **control,
-	struct nefs_error *err);
+/* Answers on a socket, which it takes in any case. */
+int control_new(sd_event *event, struct listener *listener, struct device *device,
+	struct control **control, struct nefs_error *err);
 
 /* Ends all connections. NULL is allowed. */
 void control_free(struct control *control);

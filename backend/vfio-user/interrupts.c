@@ -2,6 +2,7 @@
 #include "interrupts.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,7 +34,6 @@ int interrupts_assign(struct interrupts *interrupts, unsigned int vector, int ev
 	int old;
 
 	if (eventfd >= 0) {
-		/* A counter that is full has been signalled: nobody waits for the client. */
 		if (!is_eventfd(eventfd) ||
 			fcntl(eventfd, F_SETFL, fcntl(eventfd, F_GETFL) | O_NONBLOCK))
 			return -EINVAL;
@@ -56,11 +56,17 @@ void interrupts_clear(struct interrupts *interrupts)
 void interrupts_raise(struct interrupts *interrupts, unsigned int vector)
 {
 	const uint64_t one = 1;
+	struct pollfd room = { .events = POLLOUT };
 
 	pthread_mutex_lock(&interrupts->lock);
-	if (interrupts->eventfds[vector] >= 0 &&
-		write(interrupts->eventfds[vector], &one, sizeof(one)) < 0) {
-		/* Full: see interrupts_assign. */
+	/*
+	 * A counter that is full has been signalled: nobody waits for the client. O_NONBLOCK alone
+	 * would not do, as the client can take it away again.
+	 */
+	room.fd = interrupts->eventfds[vector];
+	if (room.fd >= 0 && poll(&room, 1, 0) == 1 && (room.revents & POLLOUT) &&
+		write(room.fd, &one, sizeof(one)) < 0) {
+		/* Full by now. */
 	}
 	pthread_mutex_unlock(&interrupts->lock);
 }

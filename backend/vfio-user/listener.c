@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "listener.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <nefs/cleanup.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+
+#define BACKLOG 16
 
 static int new_socket(void)
 {
@@ -40,7 +43,7 @@ static int replace_stale(
 					       : 0;
 }
 
-int listener_bind(const char *path, struct nefs_error *err)
+static int bind_to(const char *path, struct nefs_error *err)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	NEFS_AUTO_CLOSE int fd = -1;
@@ -59,8 +62,50 @@ int listener_bind(const char *path, struct nefs_error *err)
 	mask = umask(0177);
 	failed = fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) ? errno : 0;
 	umask(mask);
+	if (!failed && listen(fd, BACKLOG))
+		failed = errno;
 	if (failed)
 		return nefs_error_set(
 			err, failed, "cannot make the socket %s: %s", path, strerror(failed));
 	return nefs_take_fd(&fd);
+}
+
+static int open_spare(void)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+int listener_open(struct listener *listener, const char *path, struct nefs_error *err)
+{
+	int fd = bind_to(path, err);
+
+	*listener = LISTENER_NONE;
+	if (fd < 0)
+		return fd;
+	listener->fd = fd;
+	listener->spare = open_spare();
+	return 0;
+}
+
+int listener_accept(struct listener *listener)
+{
+	int peer = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (peer >= 0 || (errno != EMFILE && errno != ENFILE) || listener->spare < 0)
+		return peer;
+	close(listener->spare);
+	peer = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (peer >= 0)
+		close(peer);
+	listener->spare = open_spare();
+	return -1;
+}
+
+void listener_close(struct listener *listener)
+{
+	if (listener->fd >= 0)
+		close(listener->fd);
+	if (listener->spare >= 0)
+		close(listener->spare);
+	*listener = LISTENER_NONE;
 }

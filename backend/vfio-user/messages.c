@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "messages.h"
+#include "dma.h"
 #include <errno.h>
 #include <linux/vfio.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+/* Fds that windows leave to the rest of the process: control clients, virtual machines. */
+#define FDS_KEPT 256
 
 /* A message under way. */
 struct exchange {
@@ -45,19 +51,48 @@ static int version(struct exchange *exchange)
 	if (wanted.minor < ours.minor)
 		ours.minor = wanted.minor;
 	length = snprintf(capabilities, sizeof(capabilities),
-		"{\"capabilities\":{\"max_msg_fds\":%d,\"max_data_xfer_size\":%d}}",
-		VFIO_USER_FDS_MAX, VFIO_USER_DATA_MAX);
+		"{\"capabilities\":{\"max_msg_fds\":%d,\"max_data_xfer_size\":%d,"
+		"\"max_dma_maps\":%d}}",
+		VFIO_USER_FDS_MAX, VFIO_USER_DATA_MAX, DMA_RANGES_MAX);
 	put(exchange, &ours, sizeof(ours));
 	put(exchange, capabilities, (size_t)length + 1);
 	exchange->user->greeted = true;
 	return 0;
 }
 
+/* Fds have the lowest numbers that are free: a high one says that there are many. */
+static bool fds_run_out(int fd)
+{
+	struct rlimit limit;
+	rlim_t kept;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
+		return false;
+	kept = limit.rlim_cur / 2 < FDS_KEPT ? limit.rlim_cur / 2 : FDS_KEPT;
+	return (rlim_t)fd >= limit.rlim_cur - kept;
+}
+
+/* Is this memory? A pipe or a socket has no offsets, and reading it may wait. 0 or a positive errno. */
+static int check_memory(int fd, uint64_t offset, uint64_t size)
+{
+	struct stat file;
+
+	if (fds_run_out(fd))
+		return EMFILE;
+	if (fstat(fd, &file))
+		return errno;
+	if (!S_ISREG(file.st_mode) || offset > (uint64_t)file.st_size ||
+		size > (uint64_t)file.st_size - offset)
+		return EINVAL;
+	return 0;
+}
+
 static int dma_map(struct exchange *exchange)
 {
 	struct vfio_user_message *message = exchange->message;
+	struct device *device = exchange->user->device;
 	struct vfio_user_dma_map request;
-	int result;
+	int failed;
 
 	if (!get(exchange, &request, sizeof(request)) || request.argsz < sizeof(request) ||
 		message->fd_count > 1)
@@ -67,10 +102,12 @@ static int dma_map(struct exchange *exchange)
 		return EINVAL;
 	/* A window of the client's own, such as its firmware's ROM: nothing is reached through it. */
 	if (message->fd_count == 0)
-		return 0;
-	result = device_dma_map(exchange->user->device, request.address, request.size,
-		message->fds[0], request.offset);
-	return -result;
+		return -device_dma_map_hidden(device, request.address, request.size);
+	failed = check_memory(message->fds[0], request.offset, request.size);
+	if (failed)
+		return failed;
+	return -device_dma_map(
+		device, request.address, request.size, message->fds[0], request.offset);
 }
 
 static int dma_unmap(struct exchange *exchange)
@@ -84,13 +121,14 @@ static int dma_unmap(struct exchange *exchange)
 		if (request.address || request.size)
 			return EINVAL;
 		result = device_dma_unmap(exchange->user->device, 0, UINT64_MAX);
+		if (result == -ENOENT)
+			result = 0; /* all of nothing */
 	} else if (request.flags) {
 		return ENOTSUP; /* dirty pages are not tracked */
 	} else {
 		result = device_dma_unmap(exchange->user->device, request.address, request.size);
 	}
-	/* A window without a file was never there. */
-	if (result && result != -ENOENT)
+	if (result)
 		return -result;
 	put(exchange, &request, sizeof(request));
 	return 0;

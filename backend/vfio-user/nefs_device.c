@@ -155,25 +155,24 @@ static int serve(const struct options *options, sd_event *event, struct nefs_err
 	struct server *server = NULL;
 	struct control *control = NULL;
 	struct hypervisor *hypervisor = NULL;
-	int socket_fd, control_fd = -1, failed;
+	struct listener clients, controllers = LISTENER_NONE;
+	int failed = listener_open(&clients, options->socket, err);
 
-	socket_fd = listener_bind(options->socket, err);
-	if (socket_fd < 0)
-		return socket_fd;
+	if (failed)
+		return failed;
 	if (options->control) {
-		control_fd = listener_bind(options->control, err);
-		if (control_fd < 0) {
-			failed = control_fd;
-			close(socket_fd);
-			goto unlink_socket;
+		failed = listener_open(&controllers, options->control, err);
+		if (failed) {
+			unlink(options->socket);
+			listener_close(&clients);
+			return failed;
 		}
 	}
-	failed = server_new(event, socket_fd, options->vm, options->vsock, &server, err);
+	failed = server_new(event, &clients, options->vm, options->vsock, &server, err);
 	if (!failed && options->regions)
 		device_set_regions_max(server_device(server), options->regions);
 	if (!failed && options->control)
-		failed = control_new(
-			event, nefs_take_fd(&control_fd), server_device(server), &control, err);
+		failed = control_new(event, &controllers, server_device(server), &control, err);
 	if (!failed && options->vsock)
 		failed = open_hypervisor(options->vsock, event, server, &hypervisor, err);
 	if (!failed) {
@@ -183,15 +182,14 @@ static int serve(const struct options *options, sd_event *event, struct nefs_err
 			nefs_error_set(err, -failed, "the event loop: %s", strerror(-failed));
 		sd_notify(0, "STOPPING=1");
 	}
+	/* The names first: what is no longer listened on may be replaced by the next server. */
+	unlink(options->socket);
+	if (options->control)
+		unlink(options->control);
 	hypervisor_free(hypervisor);
 	control_free(control);
 	server_free(server);
-	if (control_fd >= 0)
-		close(control_fd);
-	if (options->control)
-		unlink(options->control);
-unlink_socket:
-	unlink(options->socket);
+	listener_close(&controllers);
 	return failed;
 }
 

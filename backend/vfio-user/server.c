@@ -16,10 +16,10 @@ struct server {
 	struct device *device;
 	struct connection connection; /* of the client; fd -1: there is none */
 	sd_event *event;
-	sd_event_source *listener;
-	sd_event_source *client; /* what its socket is waited for */
-	sd_event_source *reset;	 /* a timer: the last client's enclaves are ending */
-	int fd;
+	sd_event_source *callers; /* those at the socket; off while there is a reset */
+	sd_event_source *client;  /* what its socket is waited for */
+	sd_event_source *reset;	  /* a timer: the last client's enclaves are ending */
+	struct listener listener;
 };
 
 static void raise_vector(void *context, unsigned int vector)
@@ -37,7 +37,7 @@ static int on_reset(sd_event_source *source, uint64_t usec, void *userdata)
 
 	device_read(server->device, NE_REG_ENABLE, &enabled, sizeof(enabled));
 	if (!enabled)
-		return sd_event_source_set_enabled(server->listener, SD_EVENT_ON);
+		return sd_event_source_set_enabled(server->callers, SD_EVENT_ON);
 	sd_event_source_set_time(source, usec + RESET_POLL_USEC);
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
@@ -49,6 +49,7 @@ static void drop_client(struct server *server, const char *why)
 	fprintf(stderr, "nefs-device: the client is gone: %s\n", why);
 	server->client = sd_event_source_disable_unref(server->client);
 	connection_close(&server->connection);
+	sd_event_source_set_enabled(server->callers, SD_EVENT_OFF);
 	vfio_user_forget_client(&server->user);
 	sd_event_now(server->event, CLOCK_MONOTONIC, &now);
 	sd_event_source_set_time(server->reset, now);
@@ -74,10 +75,11 @@ static int on_client(sd_event_source *source, int fd, uint32_t revents, void *us
 static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	struct server *server = userdata;
-	NEFS_AUTO_CLOSE int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	NEFS_AUTO_CLOSE int peer = listener_accept(&server->listener);
 	int failed;
 
 	(void)source;
+	(void)fd;
 	(void)revents;
 	if (peer < 0)
 		return 0;
@@ -96,8 +98,8 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 
 static int watch(struct server *server)
 {
-	int failed = sd_event_add_io(
-		server->event, &server->listener, server->fd, EPOLLIN, on_connection, server);
+	int failed = sd_event_add_io(server->event, &server->callers, server->listener.fd, EPOLLIN,
+		on_connection, server);
 
 	if (failed < 0)
 		return failed;
@@ -108,18 +110,19 @@ static int watch(struct server *server)
 	return sd_event_source_set_enabled(server->reset, SD_EVENT_OFF);
 }
 
-int server_new(sd_event *event, int fd, const struct vm_ops *vm, const char *vsock,
-	struct server **result, struct nefs_error *err)
+int server_new(sd_event *event, struct listener *listener, const struct vm_ops *vm,
+	const char *vsock, struct server **result, struct nefs_error *err)
 {
 	struct server *server = calloc(1, sizeof(*server));
 	int failed;
 
 	if (!server) {
-		close(fd);
+		listener_close(listener);
 		return nefs_error_set(err, ENOMEM, "out of memory for the server");
 	}
 	server->event = event;
-	server->fd = fd;
+	server->listener = *listener;
+	*listener = LISTENER_NONE;
 	server->connection.fd = -1;
 	vfio_user_init(&server->user);
 	failed = device_new(vm, raise_vector, server, &server->device, err);
@@ -128,7 +131,7 @@ int server_new(sd_event *event, int fd, const struct vm_ops *vm, const char *vso
 	server->user.device = server->device;
 	failed = vsock ? device_set_vsock(server->device, vsock) : 0;
 	if (!failed)
-		failed = listen(fd, 4) ? -errno : watch(server);
+		failed = watch(server);
 	if (failed < 0) {
 		nefs_error_set(err, -failed, "cannot listen for clients: %s", strerror(-failed));
 		goto free_server;
@@ -151,11 +154,11 @@ void server_free(struct server *server)
 		return;
 	sd_event_source_disable_unref(server->reset);
 	sd_event_source_disable_unref(server->client);
-	sd_event_source_disable_unref(server->listener);
+	sd_event_source_disable_unref(server->callers);
 	connection_close(&server->connection);
 	/* First: its thread may raise a vector until then. */
 	device_free(server->device);
 	vfio_user_destroy(&server->user);
-	close(server->fd);
+	listener_close(&server->listener);
 	free(server);
 }

@@ -8,6 +8,7 @@
 #ifndef NEFS_VFIO_USER_SERVER_H
 #define NEFS_VFIO_USER_SERVER_H
 
+#include "listener.h"
 #include "vm.h"
 #include <nefs/error.h>
 #include <systemd/sd-event.h>
@@ -16,12 +17,12 @@ struct device;
 struct server;
 
 /*
- * Makes the device and listens on a socket that is bound already, which it takes. vm is what enclaves
+ * Makes the device and serves it on a socket, which it takes in any case. vm is what enclaves
  * are made of, vsock where their vsock devices are (device_set_vsock) or NULL. Says on stderr who
  * comes and goes, and why.
  */
-int server_new(sd_event *event, int fd, const struct vm_ops *vm, const char *vsock,
-	struct server **server, struct nefs_error *err);
+int server_new(sd_event *event, struct listener *listener, const struct vm_ops *vm,
+	const char *vsock, struct server **server, struct nefs_error *err);
 
 /* For the control socket; lives as long as the server. */
 struct device *server_device(struct server *server);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* nefs-device: what a client of its socket, and one of its control socket, gets. */
 #include "cunit_main.h"
-#include "vfio_user_client.h"
+#include "vfio_user_driver.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/pci_regs.h>
@@ -14,14 +14,12 @@
 
 #define QUIET_MS 100
 #define LONG_MS	 20000
-#define MEMORY	 (64ULL << 20)
-#define IOVA	 (4ULL << 30)
 
 static struct rig *rig;
 
 static void set_up(void)
 {
-	rig = rig_new();
+	rig = rig_new(&vm_none);
 }
 
 static void tear_down(void)
@@ -181,78 +179,13 @@ static void test_configuration_space(void)
 
 /* ---- what it does ---- */
 
-/* A client with memory and both vectors. */
-struct driver {
-	int client, memory, vectors[2];
-};
-
-static struct driver begin(void)
-{
-	struct vfio_user_dma_map map = { sizeof(map), 3, 0, IOVA, 2 * MEMORY };
-	struct vfio_irq_set set = {
-		.argsz = sizeof(set),
-		.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-		.index = VFIO_PCI_MSIX_IRQ_INDEX,
-		.count = 2,
-	};
-	struct driver driver = { .client = rig_greet(rig) };
-	uint8_t on = 1;
-
-	driver.memory = memfd_create("guest", MFD_CLOEXEC);
-	driver.vectors[0] = eventfd(0, EFD_CLOEXEC);
-	driver.vectors[1] = eventfd(0, EFD_CLOEXEC);
-	CU_ASSERT_EQUAL(ftruncate(driver.memory, 2 * MEMORY), 0);
-	CU_ASSERT_EQUAL(client_call(driver.client, VFIO_USER_DMA_MAP, &map, sizeof(map),
-				&driver.memory, 1, NULL, 0),
-		0);
-	CU_ASSERT_EQUAL(client_call(driver.client, VFIO_USER_DEVICE_SET_IRQS, &set, sizeof(set),
-				driver.vectors, 2, NULL, 0),
-		0);
-	CU_ASSERT_TRUE(client_write(driver.client, NE_REG_ENABLE, &on, 1));
-	return driver;
-}
-
-static void end(struct driver *driver)
-{
-	close(driver->client);
-	close(driver->memory);
-	close(driver->vectors[0]);
-	close(driver->vectors[1]);
-}
-
-static int command(const struct driver *driver, uint32_t number, const void *payload, size_t size,
-	struct ne_reply *reply)
-{
-	memset(reply, 0, sizeof(*reply));
-	CU_ASSERT_TRUE_FATAL(
-		client_command(driver->client, driver->vectors[0], number, payload, size, reply));
-	return reply->rc;
-}
-
-/* An enclave that runs; its slot's uid. */
-static uint64_t start(const struct driver *driver)
-{
-	struct ne_reply reply;
-	struct ne_req_add_mem memory = { .paddr = IOVA, .size = MEMORY };
-	struct ne_req_add_vcpu vcpu = { .vcpu_id = 2 };
-	struct ne_req_start request = { 0 };
-
-	CU_ASSERT_EQUAL(command(driver, NE_CMD_SLOT_ALLOC, "", 1, &reply), 0);
-	memory.slot_uid = vcpu.slot_uid = request.slot_uid = reply.slot_uid;
-	CU_ASSERT_EQUAL(command(driver, NE_CMD_SLOT_ADD_MEM, &memory, sizeof(memory), &reply), 0);
-	CU_ASSERT_EQUAL(command(driver, NE_CMD_SLOT_ADD_VCPU, &vcpu, sizeof(vcpu), &reply), 0);
-	CU_ASSERT_EQUAL(
-		command(driver, NE_CMD_ENCLAVE_START, &request, sizeof(request), &reply), 0);
-	CU_ASSERT_TRUE(reply.enclave_cid >= 16);
-	return request.slot_uid;
-}
-
 static int state(const struct driver *driver, uint64_t uid)
 {
 	struct ne_req_slot request = { uid };
 	struct ne_reply reply;
 
-	CU_ASSERT_EQUAL(command(driver, NE_CMD_SLOT_INFO, &request, sizeof(request), &reply), 0);
+	CU_ASSERT_EQUAL(
+		driver_command(driver, NE_CMD_SLOT_INFO, &request, sizeof(request), &reply), 0);
 	return reply.state;
 }
 
@@ -270,144 +203,145 @@ static const char *ask(const char *format, unsigned long long uid)
 
 static void test_crash(void)
 {
-	struct driver driver = begin();
-	uint64_t uid = start(&driver);
+	struct driver driver = driver_begin(rig);
+	uint64_t uid = driver_start(&driver, 0);
 	char wanted[128];
 
 	snprintf(wanted, sizeof(wanted), "%#llx running 1 %llu 16\nok\n", (unsigned long long)uid,
-		MEMORY);
+		DRIVER_MEMORY);
 	CU_ASSERT_STRING_EQUAL(ask("list\n", 0), wanted);
 	CU_ASSERT_STRING_EQUAL(ask("crash %llu\n", uid), "ok\n");
 	CU_ASSERT_EQUAL(client_wait(driver.vectors[1], LONG_MS), 1);
 	CU_ASSERT_EQUAL(state(&driver, uid), NE_SLOT_STOPPED);
 	CU_ASSERT_EQUAL(strncmp(ask("crash %#llx\n", uid), "error 3 ", 8), 0);
-	end(&driver);
+	driver_end(&driver);
 }
 
 static void test_stop_silent(void)
 {
-	struct driver driver = begin();
-	uint64_t uid = start(&driver);
+	struct driver driver = driver_begin(rig);
+	uint64_t uid = driver_start(&driver, 0);
 
 	CU_ASSERT_STRING_EQUAL(ask("stop-silent %#llx\n", uid), "ok\n");
 	/* The device has done it once its thread has answered something else. */
 	CU_ASSERT_EQUAL(state(&driver, uid), NE_SLOT_STOPPED);
 	CU_ASSERT_EQUAL(client_wait(driver.vectors[1], QUIET_MS), 0);
-	end(&driver);
+	driver_end(&driver);
 }
 
 static void test_spurious(void)
 {
-	struct driver driver = begin();
-	uint64_t uid = start(&driver);
+	struct driver driver = driver_begin(rig);
+	uint64_t uid = driver_start(&driver, 0);
 
 	CU_ASSERT_STRING_EQUAL(ask("spurious\n", 0), "ok\n");
 	CU_ASSERT_EQUAL(client_wait(driver.vectors[1], LONG_MS), 1);
 	CU_ASSERT_EQUAL(state(&driver, uid), NE_SLOT_RUNNING);
-	end(&driver);
+	driver_end(&driver);
 }
 
 static void test_faults(void)
 {
-	struct driver driver = begin();
+	struct driver driver = driver_begin(rig);
 	struct ne_reply reply;
 
 	CU_ASSERT_STRING_EQUAL(ask("fault SLOT_ALLOC fail 12 1; SLOT_COUNT fail 5\n", 0), "ok\n");
-	CU_ASSERT_EQUAL(command(&driver, NE_CMD_SLOT_ALLOC, "", 1, &reply), -ENOMEM);
-	CU_ASSERT_EQUAL(command(&driver, NE_CMD_SLOT_ALLOC, "", 1, &reply), 0);
-	CU_ASSERT_EQUAL(command(&driver, NE_CMD_SLOT_COUNT, "", 1, &reply), -EIO);
+	CU_ASSERT_EQUAL(driver_command(&driver, NE_CMD_SLOT_ALLOC, "", 1, &reply), -ENOMEM);
+	CU_ASSERT_EQUAL(driver_command(&driver, NE_CMD_SLOT_ALLOC, "", 1, &reply), 0);
+	CU_ASSERT_EQUAL(driver_command(&driver, NE_CMD_SLOT_COUNT, "", 1, &reply), -EIO);
 	/* A wrong plan leaves the old one. */
 	CU_ASSERT_EQUAL(strncmp(ask("fault SLOT_COUNT explode\n", 0), "error 22 ", 9), 0);
-	CU_ASSERT_EQUAL(command(&driver, NE_CMD_SLOT_COUNT, "", 1, &reply), -EIO);
+	CU_ASSERT_EQUAL(driver_command(&driver, NE_CMD_SLOT_COUNT, "", 1, &reply), -EIO);
 	CU_ASSERT_STRING_EQUAL(ask("fault\n", 0), "ok\n");
-	CU_ASSERT_EQUAL(command(&driver, NE_CMD_SLOT_COUNT, "", 1, &reply), 0);
-	end(&driver);
+	CU_ASSERT_EQUAL(driver_command(&driver, NE_CMD_SLOT_COUNT, "", 1, &reply), 0);
+	driver_end(&driver);
 }
 
 static void test_client_leaves(void)
 {
-	struct driver driver = begin();
+	struct driver driver = driver_begin(rig);
 	struct ne_reply reply;
 
-	start(&driver);
-	end(&driver);
+	driver_start(&driver, 0);
+	driver_end(&driver);
 	/* Its enclave went with it, its CPU and memory can be had again, and its counters are gone. */
-	driver = begin();
+	driver = driver_begin(rig);
 	CU_ASSERT_STRING_EQUAL(ask("list\n", 0), "ok\n");
-	CU_ASSERT_EQUAL(command(&driver, NE_CMD_SLOT_COUNT, "", 1, &reply), 0);
+	CU_ASSERT_EQUAL(driver_command(&driver, NE_CMD_SLOT_COUNT, "", 1, &reply), 0);
 	CU_ASSERT_EQUAL(reply.slot_count, 0);
-	start(&driver);
-	end(&driver);
+	driver_start(&driver, 0);
+	driver_end(&driver);
 }
 
 static void test_second_client(void)
 {
-	struct driver driver = begin();
+	struct driver driver = driver_begin(rig);
 	int second = rig_connect(rig);
 	struct ne_reply reply;
 
 	CU_ASSERT_TRUE(client_is_shut_out(second));
 	close(second);
-	CU_ASSERT_EQUAL(command(&driver, NE_CMD_SLOT_COUNT, "", 1, &reply), 0);
-	end(&driver);
+	CU_ASSERT_EQUAL(driver_command(&driver, NE_CMD_SLOT_COUNT, "", 1, &reply), 0);
+	driver_end(&driver);
 }
 
 static void test_reset(void)
 {
-	struct driver driver = begin();
+	struct driver driver = driver_begin(rig);
 	uint8_t enabled = 1;
 
-	start(&driver);
+	driver_start(&driver, 0);
 	CU_ASSERT_EQUAL(
 		client_call(driver.client, VFIO_USER_DEVICE_RESET, NULL, 0, NULL, 0, NULL, 0), 0);
 	for (unsigned int i = 0; i < 10000 && enabled; i++)
 		CU_ASSERT_TRUE_FATAL(client_read(driver.client, NE_REG_ENABLE, &enabled, 1));
 	CU_ASSERT_EQUAL(enabled, 0);
 	CU_ASSERT_STRING_EQUAL(ask("list\n", 0), "ok\n");
-	end(&driver);
+	driver_end(&driver);
 }
 
 static void test_dma(void)
 {
-	struct vfio_user_dma_map map = { sizeof(map), 3, 0, 1ULL << 40, MEMORY };
-	struct vfio_user_dma_unmap unmap = { sizeof(unmap), 0, IOVA, 2 * MEMORY };
-	struct driver driver = begin();
-	struct ne_req_add_mem memory = { .paddr = 1ULL << 40, .size = MEMORY };
+	struct vfio_user_dma_map map = { sizeof(map), 3, 0, 1ULL << 40, DRIVER_MEMORY };
+	struct vfio_user_dma_unmap unmap = { sizeof(unmap), 0, DRIVER_IOVA, 2 * DRIVER_MEMORY };
+	struct driver driver = driver_begin(rig);
+	struct ne_req_add_mem memory = { .paddr = 1ULL << 40, .size = DRIVER_MEMORY };
 	struct ne_reply reply;
 
 	/* A window without a file: nothing is behind it. */
 	CU_ASSERT_EQUAL(
 		client_call(driver.client, VFIO_USER_DMA_MAP, &map, sizeof(map), NULL, 0, NULL, 0),
 		0);
-	CU_ASSERT_EQUAL(command(&driver, NE_CMD_SLOT_ALLOC, "", 1, &reply), 0);
+	CU_ASSERT_EQUAL(driver_command(&driver, NE_CMD_SLOT_ALLOC, "", 1, &reply), 0);
 	memory.slot_uid = reply.slot_uid;
 	CU_ASSERT_NOT_EQUAL(
-		command(&driver, NE_CMD_SLOT_ADD_MEM, &memory, sizeof(memory), &reply), 0);
+		driver_command(&driver, NE_CMD_SLOT_ADD_MEM, &memory, sizeof(memory), &reply), 0);
 	/* Twice the same, with a file. */
-	map.address = IOVA;
+	map.address = DRIVER_IOVA;
 	CU_ASSERT_EQUAL(client_call(driver.client, VFIO_USER_DMA_MAP, &map, sizeof(map),
 				&driver.memory, 1, NULL, 0),
 		-1 - EEXIST);
 	CU_ASSERT_EQUAL(client_call(driver.client, VFIO_USER_DMA_UNMAP, &unmap, sizeof(unmap), NULL,
 				0, &unmap, sizeof(unmap)),
 		sizeof(unmap));
-	memory.paddr = IOVA;
+	memory.paddr = DRIVER_IOVA;
 	CU_ASSERT_NOT_EQUAL(
-		command(&driver, NE_CMD_SLOT_ADD_MEM, &memory, sizeof(memory), &reply), 0);
+		driver_command(&driver, NE_CMD_SLOT_ADD_MEM, &memory, sizeof(memory), &reply), 0);
 	CU_ASSERT_EQUAL(client_call(driver.client, VFIO_USER_DMA_MAP, &map, sizeof(map),
 				&driver.memory, 1, NULL, 0),
 		0);
-	CU_ASSERT_EQUAL(command(&driver, NE_CMD_SLOT_ADD_MEM, &memory, sizeof(memory), &reply), 0);
+	CU_ASSERT_EQUAL(
+		driver_command(&driver, NE_CMD_SLOT_ADD_MEM, &memory, sizeof(memory), &reply), 0);
 	unmap = (struct vfio_user_dma_unmap){ sizeof(unmap), VFIO_USER_UNMAP_ALL, 0, 0 };
 	CU_ASSERT_EQUAL(client_call(driver.client, VFIO_USER_DMA_UNMAP, &unmap, sizeof(unmap), NULL,
 				0, NULL, 0),
 		sizeof(unmap));
-	end(&driver);
+	driver_end(&driver);
 }
 
 static void test_vectors(void)
 {
-	struct driver driver = begin();
+	struct driver driver = driver_begin(rig);
 	struct vfio_irq_set set = {
 		.argsz = sizeof(set),
 		.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
@@ -438,7 +372,7 @@ static void test_vectors(void)
 		-1 - EINVAL);
 	close(pipes[0]);
 	close(pipes[1]);
-	end(&driver);
+	driver_end(&driver);
 }
 
 /* ---- what is wrong ---- */
@@ -628,6 +562,13 @@ static void test_control(void)
 		{ "crash\n", "error 22 " },
 		{ "crash -1\n", "error 22 " },
 		{ "crash 0x\n", "error 22 " },
+		{ "crash 010\n", "error 22 " },
+		{ "crash +1\n", "error 22 " },
+		{ "crash 0x-1\n", "error 22 " },
+		{ "crash 1 2\n", "error 22 " },
+		{ "crash ff\n", "error 22 " },
+		{ "crash 0\n", "error 3 " },
+		{ "crash 0xffffffffffffffff\n", "error 3 " },
 		{ "crash 99999999999999999999\n", "error 22 " },
 		{ "crash 1\n", "error 3 " },
 		{ "stop-silent 1\n", "error 3 " },

@@ -53,11 +53,11 @@ static void *serve(void *argument)
 	return NULL;
 }
 
-struct rig *rig_new(void)
+struct rig *rig_new(const struct vm_ops *vm)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
 	struct nefs_error err = { 0 };
-	int device, control;
+	struct listener device, control;
 
 	must(rig, "calloc");
 	strcpy(rig->directory, "/tmp/nefs-vfu-XXXXXX");
@@ -67,11 +67,11 @@ struct rig *rig_new(void)
 	rig->end = eventfd(0, EFD_CLOEXEC);
 	must(sd_event_new(&rig->event) >= 0, "sd_event_new");
 	must(sd_event_add_io(rig->event, NULL, rig->end, EPOLLIN, on_end, NULL) >= 0, "end");
-	device = listener_bind(rig->device_path, &err);
-	control = listener_bind(rig->control_path, &err);
-	must(device >= 0 && control >= 0, err.text);
-	must(server_new(rig->event, device, &vm_none, NULL, &rig->server, &err) == 0, err.text);
-	must(control_new(rig->event, control, server_device(rig->server), &rig->control, &err) == 0,
+	must(listener_open(&device, rig->device_path, &err) == 0, err.text);
+	must(listener_open(&control, rig->control_path, &err) == 0, err.text);
+	must(server_new(rig->event, &device, vm, NULL, &rig->server, &err) == 0, err.text);
+	must(control_new(rig->event, &control, server_device(rig->server), &rig->control, &err) ==
+			0,
 		err.text);
 	must(pthread_create(&rig->thread, NULL, serve, rig) == 0, "pthread_create");
 	return rig;
@@ -88,7 +88,7 @@ void rig_free(struct rig *rig)
 	free(rig);
 }
 
-static int connect_to(const char *path)
+int client_connect(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	const struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
@@ -102,31 +102,41 @@ static int connect_to(const char *path)
 
 int rig_connect(struct rig *rig)
 {
-	return connect_to(rig->device_path);
+	return client_connect(rig->device_path);
 }
 
 int rig_connect_control(struct rig *rig)
 {
-	return connect_to(rig->control_path);
+	return client_connect(rig->control_path);
 }
 
-int rig_greet(struct rig *rig)
+bool client_greet(int client)
 {
 	static const char hello[] = "\0\0\1\0{\"capabilities\":{}}";
 	char answer[256];
 
+	return client_call(client, VFIO_USER_VERSION, hello, sizeof(hello), NULL, 0, answer,
+		       sizeof(answer)) > 4;
+}
+
+int client_greet_at(const char *path)
+{
 	/* The last client's end may not have been seen yet: whoever comes too early is turned away. */
 	for (unsigned int tries = 0; tries < 2000; tries++) {
-		int client = rig_connect(rig);
+		int client = client_connect(path);
 
-		if (client_call(client, VFIO_USER_VERSION, hello, sizeof(hello), NULL, 0, answer,
-			    sizeof(answer)) > 4)
+		if (client_greet(client))
 			return client;
 		close(client);
 		usleep(1000);
 	}
 	must(false, "greeting");
 	return -1;
+}
+
+int rig_greet(struct rig *rig)
+{
+	return client_greet_at(rig->device_path);
 }
 
 bool client_send(int client, const void *data, size_t size, const int *fds, size_t fd_count)

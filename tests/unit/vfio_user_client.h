@@ -4,6 +4,7 @@
 #define NEFS_TEST_VFIO_USER_CLIENT_H
 
 #include "protocol.h"
+#include "vm.h"
 #include <nefs/ne_pci.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,14 +13,23 @@
 
 struct rig;
 
-/* Device (without VMs), server and control socket on a thread of their own. Aborts if that fails. */
-struct rig *rig_new(void);
+/* Device, server and control socket on a thread of their own. Aborts if that fails. */
+struct rig *rig_new(const struct vm_ops *vm);
 void rig_free(struct rig *rig);
 
 /* A new connection to it; rig_greet: that has said VERSION and been accepted. */
 int rig_connect(struct rig *rig);
 int rig_greet(struct rig *rig);
 int rig_connect_control(struct rig *rig);
+
+/* A connection to a socket; patient, but not for ever. Aborts if there is none to be had. */
+int client_connect(const char *path);
+
+/* VERSION; false if the server does not accept it. */
+bool client_greet(int client);
+
+/* The same for a new connection, again and again while the last client is not gone yet. */
+int client_greet_at(const char *path);
 
 /* Sends size bytes with fds; false if the server has hung up. */
 bool client_send(int client, const void *data, size_t size, const int *fds, size_t fd_count);
