@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The simulated driver: fds, the life of an enclave fd, and the ne_dev around it all. */
 #include "driver.h"
+#include "hang_up.h"
 #include "user_copy.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -10,10 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define REPLY_TIMEOUT_MS 120000
+#define HANG_UP_RETRY_MS 100
 
 static int compare_fds(const void *a, const void *b)
 {
@@ -106,12 +108,10 @@ static int create_vm(struct sim *sim, uint64_t argument)
 	enclave = calloc(1, sizeof(*enclave));
 	if (!enclave)
 		return -ENOMEM;
-	/* One fd an enclave, not a pipe's two: ten thousand of them are to fit in a process. */
-	enclave->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (enclave->fd < 0) {
-		result = -errno;
+	enclave->fd = hang_up_new(sim->exact_fds);
+	result = enclave->fd;
+	if (result < 0)
 		goto free_object;
-	}
 	enclave->refs = 1;
 	enclave->owner = getpid();
 	pthread_mutex_init(&enclave->lock, NULL);
@@ -139,10 +139,14 @@ free_object:
 
 /* ---- events ---- */
 
-/* Has this one changed by itself? As on Linux, each running enclave is asked. */
-static void check_enclave(struct sim *sim, struct enclave_fd *enclave)
+/*
+ * Has this one changed by itself? As on Linux, each running enclave is asked. False if it has and
+ * could not be hung up yet.
+ */
+static bool check_enclave(struct sim *sim, struct enclave_fd *enclave)
 {
 	struct ne_reply reply;
+	bool told;
 
 	pthread_mutex_lock(&enclave->lock);
 	/* An error has no state in it and counts as a change, as on Linux; only silence does not. */
@@ -150,14 +154,20 @@ static void check_enclave(struct sim *sim, struct enclave_fd *enclave)
 		request_slot(sim, NE_CMD_SLOT_INFO, enclave->slot_uid, &reply) != -ETIMEDOUT &&
 		reply.state != NE_SLOT_RUNNING) {
 		enclave->state = ENCLAVE_STOPPED;
-		shutdown(enclave->fd, SHUT_RDWR);
+		enclave->hang_up_owed = true;
 	}
+	if (enclave->hang_up_owed)
+		enclave->hang_up_owed = hang_up(enclave->fd) < 0;
+	told = !enclave->hang_up_owed;
 	pthread_mutex_unlock(&enclave->lock);
+	return told;
 }
 
-static void check_all(struct sim *sim)
+/* False if an enclave has still to be told. */
+static bool check_all(struct sim *sim)
 {
 	struct enclave_fd *enclave, *next;
+	bool told = true;
 
 	pthread_mutex_lock(&sim->scan);
 	pthread_mutex_lock(&sim->lock);
@@ -166,7 +176,7 @@ static void check_all(struct sim *sim)
 		enclave->refs++;
 	while (enclave) {
 		pthread_mutex_unlock(&sim->lock);
-		check_enclave(sim, enclave);
+		told &= check_enclave(sim, enclave);
 		pthread_mutex_lock(&sim->lock);
 		/* Still on the list, whatever was closed meanwhile, thanks to the reference. */
 		next = LIST_NEXT(enclave, siblings);
@@ -179,21 +189,42 @@ static void check_all(struct sim *sim)
 	}
 	pthread_mutex_unlock(&sim->lock);
 	pthread_mutex_unlock(&sim->scan);
+	return told;
+}
+
+/* Waits for the event; if somebody has still to be told, for a moment at most. */
+static void wait_for_event(struct sim *sim, bool told)
+{
+	struct timespec until;
+
+	if (told) {
+		pthread_cond_wait(&sim->event, &sim->irq);
+		return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += HANG_UP_RETRY_MS * 1000000L;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	if (pthread_cond_timedwait(&sim->event, &sim->irq, &until) == ETIMEDOUT)
+		sim->event_raised = true;
 }
 
 static void *event_main(void *argument)
 {
 	struct sim *sim = argument;
+	bool told = true;
 
 	pthread_mutex_lock(&sim->irq);
 	while (!sim->closing) {
 		if (!sim->event_raised) {
-			pthread_cond_wait(&sim->event, &sim->irq);
+			wait_for_event(sim, told);
 			continue;
 		}
 		sim->event_raised = false;
 		pthread_mutex_unlock(&sim->irq);
-		check_all(sim);
+		told = check_all(sim);
 		pthread_mutex_lock(&sim->irq);
 	}
 	pthread_mutex_unlock(&sim->irq);
@@ -398,6 +429,7 @@ int sim_dev_new(const struct sim_options *options, struct ne_dev **dev, struct n
 		return nefs_error_set(err, ENOMEM, "out of memory for the simulated machine");
 	sim->dev.ops = &sim_ops;
 	sim->owner = getpid();
+	sim->exact_fds = hang_up_is_exact();
 	sim->reply_timeout_ms =
 		options->reply_timeout_ms ? options->reply_timeout_ms : REPLY_TIMEOUT_MS;
 	LIST_INIT(&sim->enclaves);

@@ -33,7 +33,7 @@ struct user_region {
 /* An enclave fd. */
 struct enclave_fd {
 	LIST_ENTRY(enclave_fd) siblings; /* in sim->enclaves */
-	int fd;				 /* a socket connected to nothing; shut down: POLLHUP */
+	int fd;				 /* of hang_up_new */
 	unsigned int refs;		 /* sim->lock */
 	pid_t owner;			 /* the process of NE_CREATE_VM */
 	uint64_t slot_uid;
@@ -41,6 +41,7 @@ struct enclave_fd {
 
 	pthread_mutex_t lock; /* everything below */
 	enum enclave_fd_state state;
+	bool hang_up_owed; /* it has ended, and could not be hung up so far */
 	struct cpu_claims cpus;
 	size_t vcpu_count;
 	struct user_region *regions;
@@ -55,7 +56,8 @@ struct sim {
 	struct cpu_pool *cpus;
 	struct device *device;
 	unsigned int reply_timeout_ms;
-	pid_t owner; /* the device's thread is in this process only */
+	bool exact_fds; /* hang_up_is_exact */
+	pid_t owner;	/* the device's thread is in this process only */
 
 	pthread_mutex_t request; /* one request at a time */
 	pthread_mutex_t irq;	 /* event_raised, closing */

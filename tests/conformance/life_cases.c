@@ -45,7 +45,7 @@ static int crash_hangs_up(struct conformance *conformance)
 
 static int crash_wakes_epoll(struct conformance *conformance)
 {
-	struct epoll_event event = { .events = EPOLLIN }, told = { 0 };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT }, told = { 0 };
 	const struct lab *lab = conformance->lab;
 	int epoll = epoll_create1(EPOLL_CLOEXEC), counts[4] = { 0 };
 	SUBJECT(subject);
@@ -63,7 +63,7 @@ static int crash_wakes_epoll(struct conformance *conformance)
 	EXPECT(counts[1], 0);
 	EXPECT(counts[2], 1);
 	EXPECT(counts[3], 1);
-	REQUIRE(told.events & EPOLLHUP);
+	EXPECT((int)told.events, EPOLLHUP);
 	return 0;
 }
 
@@ -71,14 +71,13 @@ static int crash_wakes_epoll(struct conformance *conformance)
 static int crash_wakes_epoll_once(struct conformance *conformance)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET }, told = { 0 };
-	const struct lab *lab = conformance->lab;
 	int epoll = epoll_create1(EPOLL_CLOEXEC), first = -1, second = -1;
 	SUBJECT(subject);
 
 	REQUIRE(epoll >= 0);
 	if (subject_make(&subject, STATE_RUNNING) &&
 		epoll_ctl(epoll, EPOLL_CTL_ADD, subject.fd, &event) == 0 &&
-		lab->crash(lab->context, subject.slot_uid) == 0) {
+		subject_crash(&subject) == 0) {
 		first = epoll_wait(epoll, &told, 1, HANG_UP_MS);
 		second = epoll_wait(epoll, &told, 1, QUIET_MS);
 	}

@@ -97,10 +97,10 @@ int subject_start(struct subject *subject, uint64_t cid)
 
 int events_of(int fd, int milliseconds)
 {
-	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+	struct pollfd pollfd = { .fd = fd, .events = POLLIN | POLLOUT | POLLPRI | POLLRDHUP };
 
 	poll(&pollfd, 1, milliseconds);
-	return pollfd.revents & POLLHUP ? POLLHUP : pollfd.revents;
+	return pollfd.revents;
 }
 
 int subject_crash(struct subject *subject)

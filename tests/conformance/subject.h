@@ -119,10 +119,7 @@ int subject_take_pool(struct subject *subject);
 
 int on_fd(struct conformance *conformance, int fd, unsigned long request, void *argument);
 
-/*
- * What poll(2) tells within some milliseconds: 0, or POLLHUP, with which POLLIN may come or not
- * (Linux's driver has the hang-up alone, a socket both).
- */
+/* What poll(2) tells within some milliseconds, asked for all that it knows. */
 int events_of(int fd, int milliseconds);
 
 /* "0", "EBUSY", "NE_ERR_...". */

@@ -4,6 +4,7 @@
  * commands that fail half-way, two threads at a time, and what it all costs.
  */
 #include "cunit_main.h"
+#include "hang_up.h"
 #include "sim.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -319,6 +321,74 @@ static void test_missed_event(void)
 	CU_ASSERT_TRUE(slots_are(""));
 }
 
+static int all_events(int fd)
+{
+	struct pollfd watched = { .fd = fd, .events = POLLIN | POLLOUT | POLLPRI | POLLRDHUP };
+
+	CU_ASSERT_TRUE(poll(&watched, 1, 0) >= 0);
+	return watched.revents;
+}
+
+/* As Linux has it: nothing, then POLLHUP alone; in copies, too. One fd each. */
+static void test_hang_up(void)
+{
+	unsigned int before = open_fds();
+	int fd, copy;
+
+	CU_ASSERT_TRUE(hang_up_is_exact());
+	CU_ASSERT_EQUAL(open_fds(), before);
+	fd = hang_up_new(true);
+	CU_ASSERT_EQUAL(open_fds(), before + 1);
+	CU_ASSERT_TRUE_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	copy = dup(fd);
+	CU_ASSERT_EQUAL(all_events(fd), 0);
+	for (int i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(hang_up(fd), 0);
+		CU_ASSERT_EQUAL(all_events(fd), POLLHUP);
+		CU_ASSERT_EQUAL(all_events(copy), POLLHUP);
+	}
+	close(fd);
+	close(copy);
+	CU_ASSERT_EQUAL(open_fds(), before);
+}
+
+/* What is made where there is no /proc or /dev/shm. */
+static void test_hang_up_of_a_socket(void)
+{
+	int fd = hang_up_new(false);
+
+	CU_ASSERT_TRUE_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	CU_ASSERT_EQUAL(all_events(fd), POLLOUT);
+	CU_ASSERT_FALSE(hung_up(fd, 0));
+	CU_ASSERT_EQUAL(hang_up(fd), 0);
+	CU_ASSERT_TRUE(hung_up(fd, 0));
+	CU_ASSERT_TRUE(hung_up(fd, 0));
+	close(fd);
+}
+
+/* No fd is left when the enclave dies: it is told late, not never. */
+static void test_hang_up_without_an_fd_left(void)
+{
+	struct rlimit before, none;
+	uint64_t uid;
+	int fd = running(&uid), lowest = dup(fd);
+
+	CU_ASSERT_FATAL(lowest >= 0);
+	close(lowest);
+	CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ .rlim_cur = (rlim_t)lowest, .rlim_max = before.rlim_max };
+	CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_NOFILE, &none), 0);
+	CU_ASSERT_EQUAL(hang_up(fd), -EMFILE);
+	CU_ASSERT_EQUAL(sim_dev_crash(dev, uid, NULL), 0);
+	CU_ASSERT_FALSE(hung_up(fd, 250));
+	CU_ASSERT_EQUAL(start(fd, 0), -NE_ERR_NOT_IN_INIT_STATE);
+	CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &before), 0);
+	CU_ASSERT_TRUE(hung_up(fd, PATIENCE_MS));
+	dev->ops->close(dev, fd);
+}
+
 static void *raise_events(void *argument)
 {
 	const bool *stop = argument;
@@ -592,6 +662,9 @@ static const CU_TestInfo tests[] = {
 	{ "what the device does not give back is lost", test_lost },
 	{ "a SLOT_INFO that fails hangs up", test_info_fails },
 	{ "a missed event surfaces at the next", test_missed_event },
+	{ "a hang-up", test_hang_up },
+	{ "a hang-up of a socket", test_hang_up_of_a_socket },
+	{ "a hang-up without an fd left", test_hang_up_without_an_fd_left },
 	{ "close gives everything back before it returns", test_close_is_complete },
 	{ "a thousand lives leave nothing behind", test_cycles },
 	{ "fds that are not the driver's", test_no_such_fd },
