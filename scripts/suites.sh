@@ -34,7 +34,7 @@ under() {
 	esac
 	ASAN_OPTIONS="$common:detect_leaks=1:strict_string_checks=1" \
 		UBSAN_OPTIONS="$common:print_stacktrace=1" \
-		TSAN_OPTIONS="$common:second_deadlock_stack=1" \
+		TSAN_OPTIONS="$common:second_deadlock_stack=1:atexit_sleep_ms=10" \
 		NEFS_BUILD=$dir NEFS_SLOWNESS=$slowness "${prefix[@]}" "$@" </dev/null
 }
 

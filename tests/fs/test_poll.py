@@ -252,22 +252,32 @@ def test_a_signal_interrupts_a_sleeper(enclave):
 
 # ---- inotify ----
 
+def watches(process):
+    """Has this inotifywait come as far as to watch something?"""
+    fdinfo = f"/proc/{process.pid}/fdinfo"
+    for fd in os.listdir(fdinfo):
+        try:
+            with open(os.path.join(fdinfo, fd)) as file:
+                if "inotify wd" in file.read():
+                    return True
+        except FileNotFoundError:
+            continue  # it had a library open when the directory was listed
+    return False
+
+
+def inotifywait(path):
+    """The command of inotify-tools, as a script uses it; it watches."""
+    for _ in range(5):
+        waiter = subprocess.Popen(["inotifywait", "-qq", "-t", "20", "-e", "modify", path])
+        eventually(lambda: waiter.poll() is not None or watches(waiter), "inotifywait watches")
+        if waiter.poll() is None:
+            return waiter
+        assert waiter.returncode == 0  # word of an earlier change had still been on its way
+    return pytest.fail("inotifywait sees changes all the time")
+
+
 def test_inotifywait(running):
-    """The command of inotify-tools, as a script uses it."""
-    with subprocess.Popen(["inotifywait", "-qq", "-t", "20", "-e", "modify", running.path("state")],
-                          stderr=subprocess.PIPE) as waiter:
-        fdinfo = f"/proc/{waiter.pid}/fdinfo"
-
-        def watches(fd):
-            try:
-                with open(os.path.join(fdinfo, fd)) as file:
-                    return "inotify wd" in file.read()
-            except FileNotFoundError:
-                return False  # it had a library open when the directory was listed
-
-        def watching():
-            return any(watches(fd) for fd in os.listdir(fdinfo))
-        eventually(watching, "inotifywait watches")
+    with inotifywait(running.path("state")) as waiter:
         assert running.stop() == "OK"
         assert waiter.wait(seconds(15)) == 0
 

@@ -225,11 +225,11 @@ def sample(path, stop, report):
     report.append((took[len(took) * 99 // 100], len(took)))
 
 
-def p99_while(path, work):
-    """The reader is a process of its own and reads while `work` is being done."""
+def p99s_while(paths, work):
+    """The readers, one a path, are processes of their own and read while `work` is being done."""
     receiver, sender = os.pipe()
 
-    def reader():
+    def reader(path):
         os.close(sender)
         os.set_blocking(receiver, False)
 
@@ -243,13 +243,13 @@ def p99_while(path, work):
         report = []
         sample(path, Stop(), report)
         return report[0]
-    child = Child(reader)
+    children = [Child(reader, path) for path in paths]
     os.close(receiver)
     try:
         work()
     finally:
         os.close(sender)
-    return child.result(60)
+    return [child.result(60) for child in children]
 
 
 def start_all(enclaves):
@@ -283,26 +283,27 @@ def stop_all(enclaves):
 @pytest.mark.parametrize("fault", [None, "SLOT_ALLOC delay 20"], ids=["fast", "slow-device"])
 def test_200_parallel_starts_do_not_hold_up_a_reader(new_mount, fault):
     """
-    Its p99 stays within twice the idle figure. The neighbours of a shared machine only ever make
-    the figure worse, so the best of several rounds counts.
+    Its p99 stays within twice the idle figure: that of a reader of an idle nefs, at the same time, so
+    that both have the same neighbours on the machine. The best of several rounds counts. A sanitizer
+    makes the starts' own work on the loop dearer by its factor.
     """
+    bound = seconds(2)
     mount = new_mount(*WIDE)
     enclaves = [mount.enclave().ready() for _ in range(200)]
-    other = mount.enclave()
+    paths = [mount.enclave().path("state"), new_mount().enclave().path("state")]
     if fault:
         mount.faults(fault)
     rounds = []
     for _ in range(12):
-        idle, _ = p99_while(other.path("state"), lambda: time.sleep(0.7))
-        busy, count = p99_while(other.path("state"), lambda: start_all(enclaves))
+        (busy, count), (idle, _) = p99s_while(paths, lambda: start_all(enclaves))
         assert count > 100
         stop_all(enclaves)
         rounds.append((busy / idle, idle, busy))
-        if rounds[-1][0] <= 2:
+        if rounds[-1][0] <= bound:
             break
     print(f"p99 ratio {min(rounds)[0]:.2f}", [f"{i * 1e6:.0f}->{b * 1e6:.0f} us"
                                               for _, i, b in rounds])
-    assert min(rounds)[0] <= 2, rounds
+    assert min(rounds)[0] <= bound, rounds
 
 
 @pytest.mark.sim

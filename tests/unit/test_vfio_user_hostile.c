@@ -255,7 +255,8 @@ static void test_control_half_closed(void)
 	int control = rig_connect_control(rig);
 	ssize_t got;
 
-	CU_ASSERT_EQUAL(send(control, requests, strlen(requests), MSG_NOSIGNAL), strlen(requests));
+	CU_ASSERT_EQUAL(
+		send(control, requests, strlen(requests), MSG_NOSIGNAL), (ssize_t)strlen(requests));
 	CU_ASSERT_EQUAL(shutdown(control, SHUT_WR), 0);
 	while ((got = recv(control, answer + used, sizeof(answer) - 1 - used, 0)) > 0)
 		used += (size_t)got;

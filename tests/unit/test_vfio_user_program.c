@@ -287,10 +287,11 @@ static void test_live_sockets(void)
 
 static void test_no_socket(void)
 {
-	NEFS_AUTO_CLOSE int fd = open(device_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	int fd = open(device_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	struct run server = run("--socket", device_path);
 	struct stat file;
 
+	close(fd);
 	CU_ASSERT_EQUAL(finish(&server, 0), 1);
 	CU_ASSERT_PTR_NOT_NULL(strstr(output(), "is no socket"));
 	CU_ASSERT_EQUAL(lstat(device_path, &file), 0);
