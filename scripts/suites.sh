@@ -130,7 +130,8 @@ compile_tests() {
 		--collect-only -p no:cacheprovider "$NEFS_SOURCE/tests/fs" >/dev/null
 }
 
-# pytest_in_lab BUILD-DIR NAME MOUNT-OPTIONS PYTEST-OPTIONS LAB-OPTION...: the fs suite on backend=kernel.
+# pytest_in_lab BUILD-DIR NAME MOUNT-OPTIONS PYTEST-ARGUMENTS LAB-OPTION...: the fs suite, or some of its
+# files, on backend=kernel.
 pytest_in_lab() {
 	local xml=/tmp/nefs-lab.xml
 
@@ -139,9 +140,9 @@ pytest_in_lab() {
 	in_lab "$1" "$2" "${@:5}" run env NEFS_BUILD="$1" NEFS_SLOWNESS=6 NEFS_MOUNT_OPTIONS="$3" \
 		NEFS_KERNEL="$NEFS_KERNEL" NEFS_VECTOR4="$NEFS_VECTOR4" \
 		NEFS_LAB_TOOLS="$NEFS_LAB_TOOLS" NE_SAMPLE="$1/tests/ne_sample" \
-		NE_SAMPLE_LARGE="$1/tests/ne_sample_large" PYTHONPYCACHEPREFIX="$logs/pycache" sh -c "/usr/bin/python3 \
-			-m pytest -q -rfEsP --tb=short --color=no -p no:cacheprovider --junitxml=$xml \
-			$4 '$NEFS_SOURCE/tests/fs'; status=\$?
+		NE_SAMPLE_LARGE="$1/tests/ne_sample_large" PYTHONPYCACHEPREFIX="$logs/pycache" \
+		sh -c "cd '$NEFS_SOURCE/tests/fs' && /usr/bin/python3 -m pytest -q -rfEsP --tb=short \
+			--color=no -p no:cacheprovider --rootdir=. --junitxml=$xml $4; status=\$?
 			'$NEFS_SOURCE/scripts/junit-counts' $xml; exit \$status"
 }
 
@@ -152,6 +153,9 @@ make_samples() {
 		cc -O1 -w -pthread -o "$1/tests/ne_sample_large" -x c - ||
 		missing "the sample client, larger"
 }
+
+# A file of the fs suite that takes as long as all others together, and sleeps most of the time.
+SLOW=tests/fs/test_slow_device.py
 
 # On Linux's own driver, in virtual machines: the table of cases, the fs suite, enclaves that boot, the
 # largest start, and one start for each command whose reply is lost. Those wait, for 120 s each, and so
@@ -166,24 +170,28 @@ suite_lab() {
 			"$1/tests/conformance/ne-conformance" --device kernel --pool 2-7
 		;;
 	lab-fs)
-		pytest_in_lab "$1" fs backend=kernel,heartbeat=no "-m 'not drop and not vm and not lab_vm and not large and not machine'"
+		pytest_in_lab "$1" fs backend=kernel,heartbeat=no "--ignore=${SLOW##*/} \
+			-m 'not drop and not vm and not lab_vm and not large and not machine'"
+		;;
+	lab-slow)
+		pytest_in_lab "$1" slow backend=kernel,heartbeat=no "${SLOW##*/}"
 		;;
 	lab-vm)
-		pytest_in_lab "$1" vm backend=kernel "-m lab_vm" --vm qemu --cpus 6 --pool 2-5 \
-			--pages 500 --memory 2048
+		pytest_in_lab "$1" vm backend=kernel "-m lab_vm test_lab_enclave.py test_lab_clients.py" \
+			--vm qemu --cpus 6 --pool 2-5 --pages 500 --memory 2048
 		;;
 	lab-machine)
-		pytest_in_lab "$1" machine backend=kernel,heartbeat=no "-m machine" --nodes 2 --cpus 16 \
-			--pages 200 --gigantic 1 --memory 3584 --regions 8
+		pytest_in_lab "$1" machine backend=kernel,heartbeat=no "-m machine test_lab_machine.py" \
+			--nodes 2 --cpus 16 --pages 200 --gigantic 1 --memory 3584 --regions 8
 		;;
 	lab-large)
-		pytest_in_lab "$1" large backend=kernel,heartbeat=no "-m large" --cpus 4 --pool 2-3 \
-			--pages 1040 --memory 3072 --regions 1024
+		pytest_in_lab "$1" large backend=kernel,heartbeat=no "-m large test_lab_clients.py" \
+			--cpus 4 --pool 2-3 --pages 1040 --memory 3072 --regions 1024
 		;;
 	lab-drop)
 		for command in SLOT_ALLOC SLOT_ADD_MEM SLOT_ADD_VCPU ENCLAVE_START; do
 			pytest_in_lab "$1" $command backend=kernel,heartbeat=no \
-				"-m drop -k $command" --cpus 6 --pool 2-5 --pages 100 --memory 768 &
+				"-m drop -k $command test_lab.py" --cpus 6 --pool 2-5 --pages 100 --memory 768 &
 		done
 		wait
 		;;
@@ -193,9 +201,6 @@ suite_lab() {
 suite_fs() {
 	pytest_of "$1" tests/fs --ignore="$NEFS_SOURCE/$SLOW"
 }
-
-# A file of the fs suite that takes as long as all others together, and sleeps most of the time.
-SLOW=tests/fs/test_slow_device.py
 
 suite_slow() {
 	pytest_of "$1" "$SLOW"

@@ -8,9 +8,10 @@ NEFS_MOUNT_OPTIONS  the backend (default: backend=sim,sim_vm=none)
 NEFS_KERNEL         a bzImage for the tests that boot a VM; without it they are left out
 NEFS_SLOWNESS       factor on every bound (default 1)
 
-Markers: sim (needs the simulated device's controls), lab (needs the lab's parent VM), lab_vm (and
-its enclaves being VMs: choose them by -m), drop (takes the driver's 120 s for a lost reply), vm (boots
-a VM), long (takes over 10 s), limit(seconds) (the test's own bound instead of 60 s).
+Markers: sim (is about the simulated device), device (crashes and faults: needs that one's controls or
+the lab's), lab (needs the lab's parent VM), lab_vm (and its enclaves being VMs: choose them by -m), drop
+(takes the driver's 120 s for a lost reply), vm (boots a VM), long (takes over 10 s), limit(seconds) (the
+test's own bound instead of 60 s).
 """
 import os
 import signal
@@ -25,7 +26,8 @@ from harness import Child, Mount, binary, is_sim, seconds  # noqa: E402
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "sim: needs the simulated device's controls")
+    config.addinivalue_line("markers", "sim: is about the simulated device")
+    config.addinivalue_line("markers", "device: needs a device's controls, such as crashes")
     config.addinivalue_line("markers", "lab: needs the lab's parent VM (scripts/lab)")
     config.addinivalue_line("markers", "lab_vm: needs enclaves that are VMs in the lab")
     config.addinivalue_line("markers", "machine: needs the lab's largest machine (suite lab-machine)")
@@ -40,6 +42,8 @@ def pytest_collection_modifyitems(config, items):
     """What cannot run here is left out by name, not skipped: a skip would look like a pass."""
     def possible(item):
         if item.get_closest_marker("sim") and not is_sim():
+            return False
+        if item.get_closest_marker("device") and not (is_sim() or device_port.find()):
             return False
         if item.get_closest_marker("lab") and not device_port.find():
             return False

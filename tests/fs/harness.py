@@ -20,6 +20,7 @@ import tempfile
 import time
 import traceback
 
+import device_port
 import eif_image
 
 # Sanitizer builds and emulated machines are slower; every bound of the tests is stretched by this.
@@ -452,6 +453,7 @@ class Mount:
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd="/", **ids)
         Mount.living.add(self)
         self.names = 0
+        self.plan = ()
 
         def ready():
             assert self.alive(), f"nefs did not mount: {self.said()}"
@@ -483,8 +485,12 @@ class Mount:
     def events(self):
         return flat_keyed(self.get("events"))
 
+    # The device's controls: files of a simulated one, in the lab the control socket of nefs-device.
+
     def slots(self):
-        return self.get("sim/slots").decode().splitlines()
+        if is_sim():
+            return self.get("sim/slots").decode().splitlines()
+        return [line.decode() for line in device_port.ask("list")]
 
     def enclaves(self):
         """The names in the root that are enclaves."""
@@ -500,12 +506,19 @@ class Mount:
         return Enclave(self, name)
 
     def crash(self, enclave):
-        return self.put("sim/crash", enclave.name.encode())
+        if is_sim():
+            return self.put("sim/crash", enclave.name.encode())
+        device_port.ask(f"crash {enclave.get('slot').decode().strip()}")
+        return "OK"
 
     def faults(self, *lines):
-        """Sets the simulated device's fault plan."""
-        result = self.put("sim/fault", "".join(line + "\n" for line in lines).encode() or b"\n")
-        assert result == "OK", f"sim/fault: {result}: {self.error()}"
+        """Sets the device's fault plan."""
+        self.plan = lines
+        if is_sim():
+            result = self.put("sim/fault", "".join(line + "\n" for line in lines).encode() or b"\n")
+            assert result == "OK", f"sim/fault: {result}: {self.error()}"
+        else:
+            device_port.ask(" ".join(["fault", "; ".join(lines)]).strip())
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
@@ -529,7 +542,7 @@ class Mount:
 
     def clear(self):
         """Removes every enclave, whatever state it is in."""
-        if is_sim() and os.path.exists(self.path("sim/fault")):
+        if self.plan or (is_sim() and os.path.exists(self.path("sim/fault"))):
             self.faults()
         enclaves = [Enclave(self, name) for name in self.enclaves()]
         for enclave in enclaves:
@@ -579,6 +592,8 @@ class Mount:
         if mounted(self.root):
             run("umount", "-l", self.root)
         self.log.close()
+        if self.plan and not is_sim():
+            self.faults()  # that device outlives the mount
 
     def delete(self):
         """Removes the temporary directory, once nothing is mounted there."""

@@ -177,7 +177,7 @@ def test_umount_while_in_use_is_refused(new_mount):
     assert mount.alive() and mount.get("version")
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_a_signal_ends_it_while_starting(new_mount):
     mount = new_mount()
     enclave = mount.enclave().ready()
@@ -189,7 +189,7 @@ def test_a_signal_ends_it_while_starting(new_mount):
     mount.discard()
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_a_signal_ends_it_with_sleepers_in_it(new_mount):
     """A blocked writer, a blocked reader and a poller do not keep it from ending."""
     mount = new_mount()

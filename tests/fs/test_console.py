@@ -80,7 +80,7 @@ def test_nothing_yet_would_block(debug, follow):
     assert poll_now(fd) & (IN | select.POLLERR) == 0
 
 
-@pytest.mark.parametrize("end", ["stop", pytest.param("crash", marks=pytest.mark.sim)])
+@pytest.mark.parametrize("end", ["stop", pytest.param("crash", marks=pytest.mark.device)])
 def test_the_end_of_the_enclave_is_the_end_of_the_file(debug, follow, end):
     reader = Child(read_to_the_end, debug.path("console")).blocked("read")
     fd = follow(debug)

@@ -5,7 +5,7 @@ import os
 import pytest
 from harness import get
 
-pytestmark = pytest.mark.sim
+pytestmark = pytest.mark.device
 
 START_COMMANDS = ["SLOT_ALLOC", "SLOT_ADD_MEM", "SLOT_ADD_VCPU", "ENCLAVE_START"]
 
@@ -36,6 +36,7 @@ def test_out_of_memory(enclave):
     assert enclave.start() == "OK", enclave.error
 
 
+@pytest.mark.sim
 def test_out_of_memory_because_of_others(new_mount):
     mount = new_mount("sim_memory=256M")
     first = mount.enclave().running(memory=b"128M")
@@ -47,6 +48,7 @@ def test_out_of_memory_because_of_others(new_mount):
     assert second.start() == "OK", second.error
 
 
+@pytest.mark.sim
 def test_all_the_memory_can_be_had(new_mount):
     mount = new_mount("sim_memory=256M")
     for _ in range(3):
@@ -62,6 +64,7 @@ def test_cpus_are_taken(mount):
     assert_failed(second, b"2")
 
 
+@pytest.mark.sim
 def test_out_of_cpus(new_mount):
     mount = new_mount("sim_cpus=4")
     mount.enclave().running()
@@ -76,6 +79,7 @@ def test_more_cpus_than_there_are(enclave):
     assert_failed(enclave, b"1000")
 
 
+@pytest.mark.sim
 def test_all_the_cpus_can_be_had(new_mount):
     mount = new_mount("sim_cpus=8")
     for _ in range(3):
@@ -145,6 +149,7 @@ def test_no_device_errno_escapes_the_contract(mount, ready, number):
     assert_failed(ready)
 
 
+@pytest.mark.sim
 @pytest.mark.parametrize("command", ["ENCLAVE_STOP", "SLOT_FREE"])
 def test_failing_stop_still_ends(new_mount, command):
     """A device that refuses to stop cannot keep the enclave in `stopping`."""
@@ -158,6 +163,7 @@ def test_failing_stop_still_ends(new_mount, command):
     assert mount.enclave().ready().start() == "OK"
 
 
+@pytest.mark.sim
 def test_fault_during_a_crash(new_mount):
     mount = new_mount()
     enclave = mount.enclave().running()
@@ -167,6 +173,7 @@ def test_fault_during_a_crash(new_mount):
     assert enclave.start() == "OK", enclave.error
 
 
+@pytest.mark.sim
 def test_spurious_event_changes_nothing(mount, running):
     mount.faults("event spurious")
     assert running.state == "running"
@@ -176,11 +183,13 @@ def test_spurious_event_changes_nothing(mount, running):
 
 # ---- The fault plan itself ----
 
+@pytest.mark.sim
 def test_fault_plan_reads_back(mount):
     assert mount.put("sim/fault", b"SLOT_ALLOC fail 28 1\nSLOT_FREE delay 10 2\n") == "OK"
     assert mount.get("sim/fault") == b"SLOT_ALLOC fail 28 1\nSLOT_FREE delay 10 2\n"
 
 
+@pytest.mark.sim
 @pytest.mark.parametrize("plan", [
     b"SLOT_ALLOC fail 28\n", b"SLOT_ALLOC fail 28 3\n", b"ENCLAVE_START delay 10\n",
     b"SLOT_ADD_MEM drop\n", b"SLOT_INFO drop 1\n", b"\n", b"SLOT_COUNT fail 5\nNEXT_SLOT fail 5\n",
@@ -189,6 +198,7 @@ def test_fault_plan_is_accepted(mount, plan):
     assert mount.put("sim/fault", plan) == "OK", mount.error()
 
 
+@pytest.mark.sim
 @pytest.mark.parametrize("plan", [
     b"NONSENSE fail 5\n", b"SLOT_ALLOC\n", b"SLOT_ALLOC explode\n", b"SLOT_ALLOC fail\n",
     b"SLOT_ALLOC fail x\n", b"SLOT_ALLOC fail -5\n", b"SLOT_ALLOC delay\n",

@@ -147,7 +147,7 @@ def test_wanted_cid_is_given(enclave):
     assert enclave.get("cid.effective") == b"4242\n"
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_slot_is_listed(mount, running):
     line, = mount.slots()
     assert int(line.split()[0], 0) == int(running.get("slot"), 16)
@@ -164,7 +164,7 @@ def test_stop(running):
     assert running.error == b""
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_stop_gives_back_the_slot(mount, running):
     running.stop()
     running.reaches("stopped")
@@ -181,7 +181,7 @@ def test_start_again(running):
                                 "restarts": 0}
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_crash(mount, running):
     assert mount.crash(running) == "OK"
     assert running.reaches("crashed")
@@ -191,7 +191,7 @@ def test_crash(mount, running):
     assert running.error.count(b"\n") == 1, "the cause"
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_crash_reads_start_back_truthfully(mount, ready):
     assert ready.put("start", b"1") == "OK"
     ready.reaches("running")
@@ -199,7 +199,7 @@ def test_crash_reads_start_back_truthfully(mount, ready):
     assert ready.get("start") == b"0\n"
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_restart_at_once_after_a_crash(mount, running):
     with Watched(running.path("state")) as state:
         for _ in range(10):
@@ -210,7 +210,7 @@ def test_restart_at_once_after_a_crash(mount, running):
             running.reaches("running")
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_crash_takes_only_its_own(mount):
     first, second = mount.enclave().running(), mount.enclave().running()
     first.crash()
@@ -259,7 +259,7 @@ def test_stop_of_a_stopped_one_is_a_no_op(ready, file):
     assert ready.events()["stops"] == stops
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_stop_of_a_crashed_one_keeps_the_state(running):
     running.crash()
     assert running.stop() == "OK"
@@ -333,7 +333,7 @@ def test_unlink_while_running_is_refused(running, name):
     assert name in running.listing()
 
 
-@pytest.mark.parametrize("end", ["stop", pytest.param("crash", marks=pytest.mark.sim)])
+@pytest.mark.parametrize("end", ["stop", pytest.param("crash", marks=pytest.mark.device)])
 def test_changes_are_allowed_after_the_end(running, end):
     running.crash() if end == "crash" else running.stop()
     running.settle()
@@ -366,7 +366,7 @@ def test_counters_of_success(running):
                                 "restarts": 0}
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_counters_of_a_crash(running):
     running.crash()
     counters = running.events()
@@ -392,7 +392,7 @@ def test_journal_of_a_life(running):
     assert names(running.journal()) == ["created", "starting", "running", "stopping", "stopped"]
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_journal_of_a_crash(running):
     running.crash()
     journal = running.journal()
@@ -457,7 +457,7 @@ def test_start_by_a_child_and_by_raw_write(ready):
     assert get(ready.path("wait")) == b"running\n"
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_a_successful_start_clears_error(mount, ready):
     """Nothing else is written in between."""
     mount.faults("SLOT_ALLOC fail 5 1")

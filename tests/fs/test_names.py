@@ -75,7 +75,7 @@ def test_rmdir_of_what_is_not_there(mount):
 
 
 @pytest.mark.parametrize("state", ["init", "failed", "stopped",
-                                   pytest.param("crashed", marks=pytest.mark.sim)])
+                                   pytest.param("crashed", marks=pytest.mark.device)])
 def test_rmdir_in_every_resting_state(mount, enclave, state):
     if state == "failed":
         enclave.start()

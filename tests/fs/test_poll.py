@@ -85,7 +85,7 @@ def test_default_masks_do_not_turn_poll_off(running):
 
 # ---- a change fires once ----
 
-@pytest.mark.sim
+@pytest.mark.device
 @pytest.mark.parametrize("name", CHANGED_BY_CRASH)
 def test_a_crash_fires_once(mount, running, name):
     with Watched(running.path(name)) as file:
@@ -282,7 +282,7 @@ def test_inotifywait(running):
         assert waiter.wait(seconds(15)) == 0
 
 
-@pytest.mark.sim
+@pytest.mark.device
 @pytest.mark.parametrize("name", CHANGED_BY_CRASH)
 def test_inotify_of_a_crash(mount, running, name):
     with Inotify(running.path(name), running.path()) as watch:
@@ -342,7 +342,7 @@ def test_a_failed_start_wakes(enclave):
     assert child.result() == (b"failed\n", True)
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_no_wake_up_is_lost_in_a_hundred_crashes(mount, running):
     with Watched(running.path("events")) as events:
         for number in range(1, 101):

@@ -8,7 +8,7 @@ import pytest
 from harness import (Child, Watched, get, outcome, poll_now, put, raw_read, raw_write,
                      run, seconds, timed)
 
-pytestmark = pytest.mark.sim
+pytestmark = pytest.mark.device
 
 AT_MOST = 6  # seconds: the 5 s of the contract and the machine's own delay
 
@@ -370,6 +370,7 @@ def test_stop_returns_after_five_seconds_and_goes_on(mount, running):
     assert running.reaches("stopped")
 
 
+@pytest.mark.sim
 def test_dropped_reply_times_out(new_mount):
     """The driver gives up after 120 s (here 1 s); meanwhile everything else works."""
     mount = new_mount("sim_reply_timeout=1000")

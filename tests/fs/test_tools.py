@@ -153,7 +153,7 @@ def test_rm_rf_after_a_stop(mount, running):
     assert mount.enclaves() == []
 
 
-@pytest.mark.sim
+@pytest.mark.device
 def test_rm_rf_after_a_crash(mount, running):
     running.crash()
     assert run("rm", "-rf", running.path()).returncode == 0
