@@ -51,8 +51,9 @@ static int on_request(sd_event_source *source, int fd, uint32_t revents, void *u
 	if (got > 0) {
 		fuse_session_process_buf(session, &daemon->request);
 	} else if (got != -EAGAIN && got != -EINTR) {
-		daemon->quit = true; /* 0 and ENODEV: unmounted */
-		daemon->failure = got == -ENODEV ? 0 : got;
+		/* Unmounted: 0 or ENODEV, and ECONNABORTED if that came amid a read (fs/fuse/dev.c). */
+		daemon->quit = true;
+		daemon->failure = got == -ENODEV || got == -ECONNABORTED ? 0 : got;
 	}
 	return 0;
 }

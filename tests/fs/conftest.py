@@ -22,7 +22,8 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 import device_port  # noqa: E402
-from harness import Child, Mount, binary, is_sim, seconds  # noqa: E402
+from harness import Child, seconds  # noqa: E402
+from nefs_mount import Mount, binary, is_sim  # noqa: E402
 
 
 def pytest_configure(config):

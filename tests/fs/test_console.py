@@ -5,7 +5,8 @@ import select
 import signal
 
 import pytest
-from harness import Child, outcome, poll_now, raw_read, read_outcome, seconds
+from harness import Child, outcome, raw_read, read_outcome, seconds
+from watching import poll_now
 
 IN = select.POLLIN
 

@@ -9,7 +9,8 @@ import tempfile
 import eif_image
 import pytest
 from eif_image import CMDLINE, KERNEL, METADATA, RAMDISK, SIGNATURE, SMALL, build, patched
-from harness import eif_binary, outcome, put, read_outcome, run
+from harness import outcome, put, read_outcome, run
+from nefs_mount import eif_binary
 
 OTHER = build(ramdisks=(b"another one",))
 BIG = eif_image.padded(20 << 20)

@@ -5,7 +5,9 @@ import select
 import signal
 
 import pytest
-from harness import (Child, journal_now, outcome, poll_now, raw_read, records, run, seconds)
+from harness import Child, outcome, raw_read, run, seconds
+from nefs_mount import journal_now, records
+from watching import poll_now
 
 RING = 4096
 
@@ -170,19 +172,26 @@ def test_blocked_reader_is_interrupted(mount):
     assert reader.result(2) == "EINTR"
 
 
-def test_interrupted_reader_loses_nothing(mount, enclave):
+def test_interrupted_reader_loses_nothing(enclave):
+    told, tell = os.pipe()
+
     def read_twice(path):
         signal.signal(signal.SIGUSR1, lambda *_: None)
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         drain(fd)
         os.set_blocking(fd, True)
-        return raw_read(fd), raw_read(fd)
+        first = raw_read(fd)
+        os.write(tell, b"once")
+        return first, raw_read(fd)
     reader = Child(read_twice, enclave.path("journal")).blocked("read")
     reader.signal(signal.SIGUSR1)
+    assert os.read(told, 100) == b"once"
     enclave.start()
     first, second = reader.result()
     assert first == "EINTR"
     assert events(records(second))[0] in ("starting", "failed")
+    os.close(told)
+    os.close(tell)
 
 
 def test_blocked_reader_dies_at_once_on_sigkill(mount):

@@ -9,7 +9,8 @@ import time
 
 import device_port
 import pytest
-from harness import get, poll_change, put, seconds
+from harness import get, put, seconds
+from watching import poll_change
 
 pytestmark = pytest.mark.lab
 

@@ -10,7 +10,9 @@ import subprocess
 import device_port
 import pytest
 from guest import entry, image
-from harness import Watched, eif_binary, poll_change, read_outcome
+from harness import read_outcome
+from nefs_mount import eif_binary
+from watching import Watched, poll_change
 
 pytestmark = [pytest.mark.lab_vm, pytest.mark.limit(60)]
 

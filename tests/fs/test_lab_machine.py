@@ -7,7 +7,6 @@ a page of 1 GiB, and a device that takes 8 regions (the suite lab-machine).
 import contextlib
 import ctypes
 import mmap
-import os
 import struct
 
 import device_port

@@ -5,7 +5,9 @@ import re
 
 import pytest
 from eif_image import SMALL
-from harness import Child, Watched, get, journal_now, outcome, raw_write, run
+from harness import Child, get, outcome, raw_write, run
+from nefs_mount import journal_now
+from watching import Watched
 
 RFC3339_MICROSECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
 NOTHING_HELD = {"memory.effective": b"\n", "cpus.effective": b"\n", "cid.effective": b"\n",

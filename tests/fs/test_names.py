@@ -3,8 +3,9 @@
 import os
 
 import pytest
-from harness import (RENAME_EXCHANGE, RENAME_NOREPLACE, ROOT_FILES, Watched, fd_outcome, flat_keyed,
-                     is_sim, journal_now, outcome, renameat2)
+from harness import RENAME_EXCHANGE, RENAME_NOREPLACE, fd_outcome, outcome, renameat2
+from nefs_mount import ROOT_FILES, flat_keyed, is_sim, journal_now
+from watching import Watched
 
 GOOD_NAMES = ["a", "Z", "0", "web", "web-1", "web_1", "web.example.org", "a@b", "a:b", "x" * 64,
               "_x", "@x", ":x", "a.", "a-", "1.2.3.4:80", "CON"]

@@ -6,8 +6,9 @@ import stat
 
 import pytest
 from eif_image import SMALL
-from harness import (CHANGED, ENCLAVE_FILES, NOBODY, ROOT_FILES, SETTABLE, Child, Inotify, Mount,
-                     Watched, get, is_sim, outcome, put, read_outcome)
+from harness import NOBODY, Child, get, outcome, put, read_outcome
+from nefs_mount import ENCLAVE_FILES, ROOT_FILES, SETTABLE, Mount, is_sim
+from watching import CHANGED, Inotify, Watched
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
 

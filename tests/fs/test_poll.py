@@ -6,8 +6,9 @@ import signal
 import subprocess
 
 import pytest
-from harness import (CHANGED, SIM_FILES, USABLE, Child, Inotify, Watched, eventually,
-                     fd_outcome, flat_keyed, outcome, poll_change, poll_now, put, seconds)
+from harness import Child, eventually, fd_outcome, outcome, put, seconds
+from nefs_mount import SIM_FILES, flat_keyed
+from watching import CHANGED, USABLE, Inotify, Watched, poll_change, poll_now
 
 POLLABLE = ["events", "state", "error", "memory.effective", "cpus.effective", "cid.effective",
             "slot"]

@@ -5,8 +5,8 @@ import signal
 import time
 
 import pytest
-from harness import (Child, Watched, get, outcome, poll_now, put, raw_read, raw_write,
-                     run, seconds, timed)
+from harness import Child, get, outcome, put, raw_read, raw_write, run, seconds, timed
+from watching import Watched, poll_now
 
 pytestmark = pytest.mark.device
 

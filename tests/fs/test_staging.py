@@ -5,8 +5,8 @@ import socket
 import stat
 
 import pytest
-from harness import (RENAME_EXCHANGE, RENAME_NOREPLACE, SETTABLE, READ_ONLY, fd_outcome, get,
-                     outcome, put, renameat2)
+from harness import RENAME_EXCHANGE, RENAME_NOREPLACE, fd_outcome, get, outcome, put, renameat2
+from nefs_mount import READ_ONLY, SETTABLE
 
 CREATE = os.O_WRONLY | os.O_CREAT
 CREATE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL

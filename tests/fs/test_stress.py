@@ -7,8 +7,9 @@ import time
 
 import pytest
 from eif_image import SMALL, build, padded
-from harness import (Child, Watched, get, is_sim, outcome, poll_change, put, read_outcome,
-                     seconds)
+from harness import Child, get, outcome, put, read_outcome, seconds
+from nefs_mount import is_sim
+from watching import Watched, poll_change
 
 WIDE = ("sim_cpus=512", "sim_memory=64G")
 

@@ -4,8 +4,9 @@ import os
 import stat
 
 import pytest
-from harness import (ENCLAVE_FILES, LATER_FILES, LATER_ROOT, READ_ONLY, ROOT_FILES, SETTABLE,
-                     SIM_FILES, eventually, get, is_sim, outcome, put)
+from harness import eventually, get, outcome, put
+from nefs_mount import (ENCLAVE_FILES, LATER_FILES, LATER_ROOT, READ_ONLY, ROOT_FILES, SETTABLE,
+                        SIM_FILES, is_sim)
 
 
 def modes(folder):

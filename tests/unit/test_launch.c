@@ -6,6 +6,7 @@
 #include "test_launch_device.h"
 #include "test_launch_image.h"
 #include "test_launch_support.h"
+#include "test_launch_watched.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <sys/socket.h>
@@ -15,113 +16,12 @@
 #define MIB   (1ULL << 20)
 #define PAGES 8192
 
-/* What a launch has reported so far. */
-struct watched {
-	struct backend_launch *launch;
-	char log[256];
-	char console[256];
-	struct backend_grant grant;
-	struct nefs_error error;
-	enum backend_end how;
-	bool stop_when_started;
-	bool running;
-	bool ended;
-	bool released;
-};
-
 static sd_event *event;
 static struct workers *pool;
 static struct test_device *device;
 static struct backend *backend;
 static int image = -1;
 static unsigned int fds_before;
-
-static void say(struct watched *watched, const char *word)
-{
-	size_t used = strlen(watched->log);
-
-	snprintf(watched->log + used, sizeof(watched->log) - used, "%s%s", used ? " " : "", word);
-}
-
-static void on_started(void *owner, const struct backend_grant *grant)
-{
-	struct watched *watched = owner;
-
-	say(watched, "started");
-	watched->grant = *grant;
-	if (watched->stop_when_started)
-		backend_stop(watched->launch);
-}
-
-static void on_running(void *owner)
-{
-	struct watched *watched = owner;
-
-	say(watched, "running");
-	watched->running = true;
-}
-
-static void on_console(void *owner, const void *data, size_t size)
-{
-	struct watched *watched = owner;
-	size_t used = strlen(watched->console);
-
-	snprintf(watched->console + used, sizeof(watched->console) - used, "%.*s", (int)size,
-		(const char *)data);
-}
-
-static void on_ended(void *owner, enum backend_end how, const struct nefs_error *error)
-{
-	struct watched *watched = owner;
-
-	say(watched, how == BACKEND_FAILED    ? "failed"
-		     : how == BACKEND_STOPPED ? "stopped"
-					      : "crashed");
-	watched->how = how;
-	watched->error = *error;
-	watched->ended = true;
-}
-
-static void on_released(void *owner)
-{
-	struct watched *watched = owner;
-
-	say(watched, "released");
-	watched->released = true;
-}
-
-static const struct backend_listener listener = {
-	.started = on_started,
-	.running = on_running,
-	.console = on_console,
-	.ended = on_ended,
-	.released = on_released,
-};
-
-static bool is_running(void *context)
-{
-	return ((struct watched *)context)->running;
-}
-
-static bool is_started(void *context)
-{
-	return ((struct watched *)context)->log[0] != '\0';
-}
-
-static bool is_ended(void *context)
-{
-	return ((struct watched *)context)->ended;
-}
-
-static bool is_released(void *context)
-{
-	return ((struct watched *)context)->released;
-}
-
-static bool has_console(void *context)
-{
-	return ((struct watched *)context)->console[0] != '\0';
-}
 
 static bool has_listener(void *context)
 {
@@ -177,7 +77,8 @@ static void launch(struct watched *watched, struct backend_config config)
 	if (config.image_fd == 0)
 		config.image_fd = image;
 	CU_ASSERT_EQUAL_FATAL(
-		backend_start(backend, &config, &listener, watched, &watched->launch, &err), 0);
+		backend_start(backend, &config, &watched_listener, watched, &watched->launch, &err),
+		0);
 	CU_ASSERT_STRING_EQUAL(watched->log, ""); /* never from inside the call */
 }
 
@@ -212,7 +113,7 @@ static void test_success(void)
 
 	open_backend(false);
 	launch(&watched, plain);
-	CU_ASSERT_TRUE(run_until(event, is_running, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running");
 	CU_ASSERT_EQUAL(watched.grant.cid, 16);
 	CU_ASSERT_EQUAL(watched.grant.memory, 64 * MIB);
@@ -227,7 +128,7 @@ static void test_success(void)
 	backend_stop(watched.launch);
 	backend_stop(watched.launch);
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running");
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running stopped released");
 	CU_ASSERT_EQUAL(watched.error.code, 0);
 	CU_ASSERT_STRING_EQUAL(watched.error.text, "");
@@ -246,16 +147,16 @@ static void test_asked_cpus(void)
 	config.vcpus = 4;
 	config.cid = 77;
 	launch(&watched, config);
-	CU_ASSERT_TRUE(run_until(event, is_running, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.grant.cpus, "4-5,9,11");
 	CU_ASSERT_EQUAL(watched.grant.cid, 77);
 	backend_stop(watched.launch);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 
 	device->plan[TEST_ADD_VCPU].rc = -NE_ERR_VCPU_NOT_IN_CPU_POOL;
 	device->plan[TEST_ADD_VCPU].after = 2;
 	launch(&watched, config);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_EQUAL(watched.error.code, EBUSY);
 	check_sentence(&watched, "at CPU 9, after 2 of 4 vCPUs");
 	close_backend();
@@ -267,15 +168,15 @@ static void test_heartbeat(void)
 
 	open_backend(true);
 	launch(&watched, plain);
-	CU_ASSERT_TRUE(run_until(event, is_started, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_started, &watched));
 	run_ready(event);
 	CU_ASSERT_STRING_EQUAL(watched.log, "started");
 	CU_ASSERT_TRUE(has_listener(NULL));
 	beat(watched.grant.cid);
-	CU_ASSERT_TRUE(run_until(event, is_running, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
 	CU_ASSERT_FALSE(has_listener(NULL)); /* nothing boots any more */
 	backend_stop(watched.launch);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running stopped released");
 	close_backend();
 }
@@ -299,10 +200,10 @@ static void test_early_heartbeat(void)
 	run_ready(event);
 	CU_ASSERT_STRING_EQUAL(watched.log, "");
 	test_device_let_go(device, TEST_START);
-	CU_ASSERT_TRUE(run_until(event, is_running, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running");
 	backend_stop(watched.launch);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	close(peer);
 	close_backend();
 }
@@ -344,17 +245,17 @@ static void test_failures(void)
 			device->plan[rows[i].call].rc = rows[i].rc;
 			device->plan[rows[i].call].after = rows[i].after;
 			launch(&watched, plain);
-			CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+			CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 			CU_ASSERT_STRING_EQUAL(watched.log, "failed released");
 			CU_ASSERT_EQUAL(watched.error.code, rows[i].code);
 			check_sentence(&watched, rows[i].sentence);
 			/* And the next one, without the fault, succeeds. */
 			device->plan[rows[i].call].rc = 0;
 			launch(&watched, plain);
-			CU_ASSERT_TRUE(run_until(event, is_started, &watched));
+			CU_ASSERT_TRUE(run_until(event, watched_is_started, &watched));
 			CU_ASSERT_EQUAL(strncmp(watched.log, "started", 7), 0);
 			backend_stop(watched.launch);
-			CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+			CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 			close_backend();
 		}
 	}
@@ -368,7 +269,7 @@ static void test_explained(void)
 	device->explanation = "QEMU exited with status 1: no such machine";
 	device->plan[TEST_START].rc = -EIO;
 	launch(&watched, plain);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	check_sentence(&watched, "no such machine");
 	close_backend();
 }
@@ -382,7 +283,7 @@ static void test_bad_image(void)
 	open_backend(false);
 	config.image_fd = test_image(EIF_X86_64, 57 * MIB);
 	launch(&watched, config);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "failed released");
 	CU_ASSERT_EQUAL(watched.error.code, EINVAL);
 	check_sentence(&watched, "64 MiB of memory cannot hold the image");
@@ -391,7 +292,7 @@ static void test_bad_image(void)
 	/* A flipped bit. */
 	CU_ASSERT_EQUAL(pwrite(config.image_fd, "x", 1, 1000), 1);
 	launch(&watched, config);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_EQUAL(watched.error.code, EINVAL);
 	check_sentence(&watched, "CRC");
 	close(config.image_fd);
@@ -400,7 +301,7 @@ static void test_bad_image(void)
 	config.image_fd = test_image(EIF_AARCH64, 64);
 	backend->any_arch = false;
 	launch(&watched, config);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 #if defined(__x86_64__)
 	CU_ASSERT_EQUAL(watched.error.code, EINVAL);
 	check_sentence(&watched, "is for aarch64, this machine is x86_64");
@@ -418,7 +319,7 @@ static void test_offset(void)
 	open_backend(false);
 	device->load_offset = 64 * MIB;
 	launch(&watched, plain);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "failed released");
 	CU_ASSERT_EQUAL(watched.error.code, EINVAL);
 	check_sentence(&watched, "placed at 64 MiB");
@@ -465,7 +366,7 @@ static void test_cancel(void)
 				run_for(400);
 			CU_ASSERT_STRING_EQUAL(watched.log, "");
 			test_device_let_go(device, calls[i]);
-			CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+			CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 			CU_ASSERT_STRING_EQUAL(watched.log, "stopped released");
 			CU_ASSERT_EQUAL(watched.error.code, ECANCELED);
 			check_sentence(&watched, "before it ran");
@@ -484,7 +385,7 @@ static void test_stop_at_once(void)
 	open_backend(true);
 	launch(&watched, plain);
 	backend_stop(watched.launch);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "stopped released");
 	CU_ASSERT_EQUAL(watched.error.code, ECANCELED);
 	close_backend();
@@ -500,10 +401,10 @@ static void test_stop_in_callback(void)
 		open_backend(heartbeat);
 		config.image_fd = image;
 		config.debug = true;
-		CU_ASSERT_EQUAL(
-			backend_start(backend, &config, &listener, &watched, &watched.launch, &err),
+		CU_ASSERT_EQUAL(backend_start(backend, &config, &watched_listener, &watched,
+					&watched.launch, &err),
 			0);
-		CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+		CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 		CU_ASSERT_STRING_EQUAL(watched.log, "started stopped released");
 		CU_ASSERT_EQUAL(watched.error.code, ECANCELED);
 		close_backend();
@@ -516,9 +417,9 @@ static void test_crash(void)
 
 	open_backend(false);
 	launch(&watched, plain);
-	CU_ASSERT_TRUE(run_until(event, is_running, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
 	test_device_crash(device, 16);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running crashed released");
 	CU_ASSERT_EQUAL(watched.error.code, EIO);
 	check_sentence(&watched, "gives no reason");
@@ -526,9 +427,9 @@ static void test_crash(void)
 
 	device->explanation = "QEMU was killed by signal 9";
 	launch(&watched, plain);
-	CU_ASSERT_TRUE(run_until(event, is_running, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
 	test_device_crash(device, 17);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	check_sentence(&watched, "killed by signal 9");
 	close_backend();
 }
@@ -539,9 +440,9 @@ static void test_death_while_booting(void)
 
 	open_backend(true);
 	launch(&watched, plain);
-	CU_ASSERT_TRUE(run_until(event, is_started, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_started, &watched));
 	test_device_crash(device, 16);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "started failed released");
 	CU_ASSERT_EQUAL(watched.error.code, EIO);
 	check_sentence(&watched, "ended while booting");
@@ -558,17 +459,17 @@ static void test_no_heartbeat(void)
 	open_backend(true);
 	config.boot_timeout = 1;
 	launch(&watched, config);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "started failed released");
 	CU_ASSERT_EQUAL(watched.error.code, ETIMEDOUT);
 	check_sentence(&watched, "within 1000 ms");
 	check_sentence(&watched, "never connected");
 
 	launch(&watched, config);
-	CU_ASSERT_TRUE(run_until(event, is_started, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_started, &watched));
 	peer = local_connect(watched.grant.cid);
 	CU_ASSERT_EQUAL(write(peer, "\x42", 1), 1);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_EQUAL(watched.error.code, ETIMEDOUT);
 	check_sentence(&watched, "0x42 instead of 0xb7");
 	close(peer);
@@ -583,7 +484,7 @@ static void test_port_taken(void)
 	open_backend(true);
 	other = local_endpoint.listen(&local_endpoint);
 	launch(&watched, plain);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "failed released");
 	CU_ASSERT_EQUAL(watched.error.code, EIO);
 	check_sentence(&watched, "another process");
@@ -595,7 +496,7 @@ static void test_port_taken(void)
 	while (workers_pending(pool) > 0)
 		sd_event_run(event, 1000);
 	backend_stop(watched.launch);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "stopped released");
 	close(other);
 	close_backend();
@@ -609,18 +510,18 @@ static void test_slow_close(void)
 
 	open_backend(false);
 	launch(&watched, plain);
-	CU_ASSERT_TRUE(run_until(event, is_running, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
 	device->plan[TEST_CLOSE].waits = true;
 	before = now_ms();
 	test_device_crash(device, 16);
-	CU_ASSERT_TRUE(run_until(event, is_ended, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_ended, &watched));
 	CU_ASSERT_TRUE(now_ms() - before < 2000);
 	test_device_await(device, TEST_CLOSE);
 	run_ready(event);
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running crashed");
 	backend_stop(watched.launch); /* nothing to do */
 	test_device_let_go(device, TEST_CLOSE);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running crashed released");
 	close_backend();
 }
@@ -632,14 +533,14 @@ static void test_slow_stop(void)
 
 	open_backend(false);
 	launch(&watched, plain);
-	CU_ASSERT_TRUE(run_until(event, is_running, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
 	device->plan[TEST_CLOSE].waits = true;
 	backend_stop(watched.launch);
 	test_device_await(device, TEST_CLOSE);
 	run_for(400);
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running");
 	test_device_let_go(device, TEST_CLOSE);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running stopped released");
 	CU_ASSERT_EQUAL(watched.error.code, 0);
 	close_backend();
@@ -653,23 +554,23 @@ static void test_console(void)
 	open_backend(false);
 	config.debug = true;
 	launch(&watched, config);
-	CU_ASSERT_TRUE(run_until(event, is_running, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
 	test_device_print(device, 16, "hello\n");
-	CU_ASSERT_TRUE(run_until(event, has_console, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_has_console, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.console, "hello\n");
 	/* The last words are there when the crash is reported. */
 	test_device_print(device, 16, "panic!\n");
 	test_device_crash(device, 16);
-	CU_ASSERT_TRUE(run_until(event, is_ended, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_ended, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.console, "hello\npanic!\n");
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	check_sentence(&watched, "its console has its last words");
 
 	/* Not in production mode. */
 	launch(&watched, plain);
-	CU_ASSERT_TRUE(run_until(event, is_running, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
 	backend_stop(watched.launch);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.console, "");
 	close_backend();
 }
@@ -687,17 +588,17 @@ static bool are_all(const struct watched *crowd, bool (*condition)(void *))
 
 static bool all_started(void *context)
 {
-	return are_all(context, is_started);
+	return are_all(context, watched_is_started);
 }
 
 static bool all_running(void *context)
 {
-	return are_all(context, is_running);
+	return are_all(context, watched_is_running);
 }
 
 static bool all_released(void *context)
 {
-	return are_all(context, is_released);
+	return are_all(context, watched_is_released);
 }
 
 static void test_crowd(void)
@@ -736,7 +637,7 @@ static void test_crowd(void)
 							   : "started running stopped released");
 	test_device_let_go(device, TEST_CREATE_VM);
 	backend_stop(stuck.launch);
-	CU_ASSERT_TRUE(run_until(event, is_released, &stuck));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &stuck));
 	close_backend();
 }
 
