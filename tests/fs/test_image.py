@@ -13,7 +13,8 @@ from harness import outcome, put, read_outcome, run
 from nefs_mount import eif_binary
 
 OTHER = build(ramdisks=(b"another one",))
-BIG = eif_image.padded(20 << 20)
+PADDING = 8 << 20
+BIG = eif_image.padded(PADDING)
 
 
 def write_chunks(path, data, size):
@@ -352,7 +353,7 @@ def test_measurements_while_running(running):
 
 def test_measurements_of_a_big_image(enclave):
     enclave.set("image", BIG)
-    ramdisks = (b"RAMDISK1", bytes(range(256)) * ((20 << 20) // 256 + 1))
+    ramdisks = (b"RAMDISK1", bytes(range(256)) * (PADDING // 256 + 1))
     assert enclave.get("measurements") == eif_image.measurements(ramdisks=ramdisks)
 
 
