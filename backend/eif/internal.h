@@ -95,6 +95,9 @@ const struct eif_section *eif_find(const struct eif *eif, enum eif_section_type 
 int eif_check_kernel_at(const struct eif_source *source, uint64_t offset, uint64_t size,
 	enum eif_arch arch, struct nefs_error *err);
 
+/* A GnuTLS code of a hash as ENOMEM or EIO, with a sentence. */
+int eif_hash_failed(struct nefs_error *err, int code);
+
 /* PCRn = SHA384(48 zero bytes | digest). */
 int eif_extend(
 	const uint8_t digest[EIF_PCR_SIZE], uint8_t pcr[EIF_PCR_SIZE], struct nefs_error *err);

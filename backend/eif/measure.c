@@ -2,7 +2,6 @@
 /* Measurements (facts/eif.md §3): SHA-384 over section data, in the order of the sections. */
 #include "internal.h"
 #include "signature.h"
-#include <errno.h>
 #include <gnutls/crypto.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,12 +11,6 @@ struct measuring {
 	gnutls_hash_hd_t hash[3];
 	bool into[3]; /* which of them the current section goes into */
 };
-
-static int hash_failed(struct nefs_error *err, int code)
-{
-	return nefs_error_set(err, code == GNUTLS_E_MEMORY_ERROR ? ENOMEM : EIO,
-		"cannot compute SHA-384: %s", gnutls_strerror(code));
-}
 
 static int sink_hash(void *context, const uint8_t *data, size_t size, struct nefs_error *err)
 {
@@ -30,20 +23,9 @@ static int sink_hash(void *context, const uint8_t *data, size_t size, struct nef
 			continue;
 		failed = gnutls_hash(measuring->hash[i], data, size);
 		if (failed < 0)
-			return hash_failed(err, failed);
+			return eif_hash_failed(err, failed);
 	}
 	return 0;
-}
-
-int eif_extend(
-	const uint8_t digest[EIF_PCR_SIZE], uint8_t pcr[EIF_PCR_SIZE], struct nefs_error *err)
-{
-	uint8_t input[2 * EIF_PCR_SIZE] = { 0 };
-	int failed;
-
-	memcpy(input + EIF_PCR_SIZE, digest, EIF_PCR_SIZE);
-	failed = gnutls_hash_fast(GNUTLS_DIG_SHA384, input, sizeof(input), pcr);
-	return failed < 0 ? hash_failed(err, failed) : 0;
 }
 
 /* Which digests the next section goes into; ramdisks are counted as they come. */
@@ -71,7 +53,7 @@ int eif_measure_sections(const struct eif_source *source, const struct eif_secti
 	for (hashes = 0; hashes < 3; hashes++) {
 		failed = gnutls_hash_init(&measuring.hash[hashes], GNUTLS_DIG_SHA384);
 		if (failed < 0) {
-			failed = hash_failed(err, failed);
+			failed = eif_hash_failed(err, failed);
 			goto out;
 		}
 	}
@@ -109,17 +91,6 @@ int eif_measure(const struct eif_source *source, const struct eif *eif, struct e
 	failed = eif_signature_pcr8(source, eif, pcrs->pcr8, err);
 	pcrs->has_pcr8 = !failed;
 	return failed;
-}
-
-void eif_hex(char *text, const uint8_t *data, size_t size)
-{
-	static const char digits[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < size; i++) {
-		*text++ = digits[data[i] >> 4];
-		*text++ = digits[data[i] & 0xf];
-	}
-	*text = '\0';
 }
 
 char *eif_pcrs_text(const struct eif_pcrs *pcrs)
