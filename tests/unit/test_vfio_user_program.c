@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -81,6 +82,8 @@ static struct run run_limited(rlim_t fds, const char *argument, ...)
 		int output = open(
 			output_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
 
+		/* It does not outlive a test that aborts. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		/* The sockets are for their owner only whatever the umask is. */
 		umask(0);
 		setenv("NOTIFY_SOCKET", notify_path, 1);
