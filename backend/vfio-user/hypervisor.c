@@ -98,6 +98,13 @@ static uint32_t credit(const struct reader *reader)
 	return under_way < reader->buffer ? reader->buffer - under_way : 0;
 }
 
+/* Goes on with the console as soon as its peer may be sent something. */
+static void resume(struct reader *reader)
+{
+	if (reader->output && credit(reader))
+		sd_event_source_set_enabled(reader->output, SD_EVENT_ON);
+}
+
 /* The console's end is the stream's: the peer answers by a reset, and is dropped then. */
 static void end_console(struct reader *reader)
 {
@@ -220,8 +227,7 @@ static void handle(
 	default:
 		break;
 	}
-	if (reader->output && credit(reader))
-		sd_event_source_set_enabled(reader->output, SD_EVENT_ON);
+	resume(reader);
 }
 
 /* ---- the device ---- */
@@ -268,8 +274,7 @@ static int on_taken(sd_event_source *source, int fd, uint32_t revents, void *use
 	take_signal(fd);
 	LIST_FOREACH(reader, &hypervisor->readers, siblings)
 	{
-		if (reader->output && credit(reader))
-			sd_event_source_set_enabled(reader->output, SD_EVENT_ON);
+		resume(reader);
 	}
 	return 0;
 }

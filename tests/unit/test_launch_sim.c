@@ -3,6 +3,7 @@
 #include "cunit_main.h"
 #include "test_launch_image.h"
 #include "test_launch_support.h"
+#include "test_launch_watched.h"
 #include <errno.h>
 #include <nefs/backend.h>
 #include <unistd.h>
@@ -10,86 +11,15 @@
 #define MIB   (1ULL << 20)
 #define CROWD 200
 
-/* What a launch has reported so far. */
-struct watched {
-	struct backend_launch *launch;
-	char log[128];
-	struct backend_grant grant;
-	struct nefs_error error;
-	bool running;
-	bool released;
-};
-
 static sd_event *event;
 static struct workers *pool;
 static struct backend *backend;
 static int image = -1;
 static unsigned int fds_before;
 
-static void say(struct watched *watched, const char *word)
-{
-	size_t used = strlen(watched->log);
-
-	snprintf(watched->log + used, sizeof(watched->log) - used, "%s%s", used ? " " : "", word);
-}
-
-static void on_started(void *owner, const struct backend_grant *grant)
-{
-	struct watched *watched = owner;
-
-	say(watched, "started");
-	watched->grant = *grant;
-}
-
-static void on_running(void *owner)
-{
-	struct watched *watched = owner;
-
-	say(watched, "running");
-	watched->running = true;
-}
-
-static void on_console(void *owner, const void *data, size_t size)
-{
-	(void)owner;
-	(void)data;
-	(void)size;
-}
-
-static void on_ended(void *owner, enum backend_end how, const struct nefs_error *error)
-{
-	struct watched *watched = owner;
-
-	say(watched, how == BACKEND_FAILED    ? "failed"
-		     : how == BACKEND_STOPPED ? "stopped"
-					      : "crashed");
-	watched->error = *error;
-}
-
-static void on_released(void *owner)
-{
-	struct watched *watched = owner;
-
-	say(watched, "released");
-	watched->released = true;
-}
-
-static const struct backend_listener listener = {
-	.started = on_started,
-	.running = on_running,
-	.console = on_console,
-	.ended = on_ended,
-	.released = on_released,
-};
-
 static bool is_decided(void *context)
 {
 	return ((struct watched *)context)->running || ((struct watched *)context)->released;
-}
-
-static bool is_released(void *context)
-{
-	return ((struct watched *)context)->released;
 }
 
 static const struct backend_config plain = {
@@ -105,13 +35,14 @@ static void launch(struct watched *watched, struct backend_config config)
 	memset(watched, 0, sizeof(*watched));
 	config.image_fd = image;
 	CU_ASSERT_EQUAL_FATAL(
-		backend_start(backend, &config, &listener, watched, &watched->launch, &err), 0);
+		backend_start(backend, &config, &watched_listener, watched, &watched->launch, &err),
+		0);
 }
 
 static void stop(struct watched *watched)
 {
 	backend_stop(watched->launch);
-	CU_ASSERT_TRUE(run_until(event, is_released, watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, watched));
 	CU_ASSERT_STRING_EQUAL(watched->log, "started running stopped released");
 }
 
@@ -131,7 +62,7 @@ static void refuse(struct backend_config config, int code, const char *part)
 	bool found;
 
 	launch(&watched, config);
-	CU_ASSERT_TRUE_FATAL(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE_FATAL(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "failed released");
 	CU_ASSERT_EQUAL(watched.error.code, code);
 	found = strstr(watched.error.text, part);
@@ -289,7 +220,7 @@ static void test_crash(void)
 	CU_ASSERT_EQUAL(backend_sim_crash(backend, watched.launch, &err), -EINVAL);
 	CU_ASSERT_TRUE(run_until(event, is_decided, &watched));
 	CU_ASSERT_EQUAL(backend_sim_crash(backend, watched.launch, &err), 0);
-	CU_ASSERT_TRUE(run_until(event, is_released, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.log, "started running crashed released");
 	CU_ASSERT_EQUAL(watched.error.code, EIO);
 	close_sim();
