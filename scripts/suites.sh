@@ -118,8 +118,6 @@ in_lab() {
 
 	"$NEFS_SOURCE/scripts/lab" --build "$1" --time "$LIMIT" --keep-logs "$logs/$suite.$2.lab" \
 		"${@:3}" >"$output" 2>&1 </dev/null || status=$?
-	# What a test tells beside its result, such as figures before and after.
-	grep -A 2 '^[A-Za-z].*:$\|^  before:' "$output" || true
 	tally_line $status "$output"
 	[ $status = 0 ] || tail -n 30 "$logs/$suite.$2.lab"/*.log
 }
@@ -135,7 +133,6 @@ compile_tests() {
 pytest_in_lab() {
 	local xml=/tmp/nefs-lab.xml
 
-	compile_tests
 	# The slowness is that of a virtual machine without hardware's help.
 	in_lab "$1" "$2" "${@:5}" run env NEFS_BUILD="$1" NEFS_SLOWNESS=6 NEFS_MOUNT_OPTIONS="$3" \
 		NEFS_KERNEL="$NEFS_KERNEL" NEFS_VECTOR4="$NEFS_VECTOR4" \
@@ -146,12 +143,11 @@ pytest_in_lab() {
 			'$NEFS_SOURCE/scripts/junit-counts' $xml; exit \$status"
 }
 
-# The sample client of the kernel's source, and one that takes 1,024 regions of 2 MiB instead of 256.
-make_samples() {
-	cc -O1 -w -pthread -o "$1/tests/ne_sample" "$NEFS_SAMPLE" || missing "the sample client"
-	sed 's/^\(#define NE_DEFAULT_NR_MEM_REGIONS.*\)(256)/\1(1024)/' "$NEFS_SAMPLE" |
-		cc -O1 -w -pthread -o "$1/tests/ne_sample_large" -x c - ||
-		missing "the sample client, larger"
+# make_sample PROGRAM REGIONS: the sample client of the kernel's source, with so many regions of 2 MiB. Each
+# suite has a program of its own: two may run at the same time.
+make_sample() {
+	sed "s/^\(#define NE_DEFAULT_NR_MEM_REGIONS.*\)(256)/\1($2)/" "$NEFS_SAMPLE" |
+		cc -O1 -w -pthread -o "$1" -x c - || missing "the sample client, ${1##*/}"
 }
 
 # A file of the fs suite that takes as long as all others together, and sleeps most of the time.
@@ -163,7 +159,7 @@ SLOW=tests/fs/test_slow_device.py
 suite_lab() {
 	local command
 
-	make_samples "$1"
+	[ "$suite" = lab-conformance ] || compile_tests
 	case $suite in
 	lab-conformance)
 		in_lab "$1" table --nodes 2 --cpus 16 run \
@@ -177,6 +173,7 @@ suite_lab() {
 		pytest_in_lab "$1" slow backend=kernel,heartbeat=no "${SLOW##*/}"
 		;;
 	lab-vm)
+		make_sample "$1/tests/ne_sample" 256
 		pytest_in_lab "$1" vm backend=kernel "-m lab_vm test_lab_enclave.py test_lab_clients.py" \
 			--vm qemu --cpus 6 --pool 2-5 --pages 500 --memory 2048
 		;;
@@ -185,6 +182,7 @@ suite_lab() {
 			--nodes 2 --cpus 16 --pages 200 --gigantic 1 --memory 3584 --regions 8
 		;;
 	lab-large)
+		make_sample "$1/tests/ne_sample_large" 1024
 		pytest_in_lab "$1" large backend=kernel,heartbeat=no "-m large test_lab_clients.py" \
 			--cpus 4 --pool 2-3 --pages 1040 --memory 3072 --regions 1024
 		;;
