@@ -11,6 +11,8 @@ import select
 import struct
 import time
 
+from harness import OpenFd
+
 NE_CREATE_VM = 0x8008AE20
 NE_ADD_VCPU = 0xC004AE21
 NO_CPUS_AVAIL_IN_POOL = 272
@@ -25,7 +27,7 @@ def find():
     return None
 
 
-class DevicePort:
+class DevicePort(OpenFd):
     """One request at a time; the port has one user at a time."""
 
     def __init__(self):
@@ -35,12 +37,6 @@ class DevicePort:
         os.write(self.fd, b"\nhello-%d\n" % os.getpid())
         while b"hello-%d" % os.getpid() not in self.line():
             pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        os.close(self.fd)
 
     def line(self, bound=30):
         end = time.monotonic() + bound

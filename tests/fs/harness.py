@@ -102,6 +102,19 @@ def renameat2(old, new, flags):
     return errno_name(ctypes.get_errno())
 
 
+class OpenFd:
+    """What has self.fd, and closes it at the end of a with."""
+
+    def close(self):
+        os.close(self.fd)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
 # ---- Time ----
 
 def seconds(bound):

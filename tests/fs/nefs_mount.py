@@ -93,7 +93,20 @@ def mounted(path):
         return any(line.split()[4] == path for line in file)
 
 
-class Mount:
+class Directory:
+    """What has self.path(): the control files in it."""
+
+    def put(self, file, data, flags=os.O_WRONLY | os.O_TRUNC):
+        return put(self.path(file), data, flags)
+
+    def get(self, file, flags=0):
+        return get(self.path(file), flags)
+
+    def events(self):
+        return flat_keyed(self.get("events"))
+
+
+class Mount(Directory):
     """A nefs in the foreground, mounted in a temporary directory."""
     living = set()
 
@@ -136,17 +149,8 @@ class Mount:
     def path(self, *parts):
         return os.path.join(self.root, *parts)
 
-    def put(self, file, data, flags=os.O_WRONLY | os.O_TRUNC):
-        return put(self.path(file), data, flags)
-
-    def get(self, file, flags=0):
-        return get(self.path(file), flags)
-
     def error(self):
         return self.get("error")
-
-    def events(self):
-        return flat_keyed(self.get("events"))
 
     # The device's controls: files of a simulated one, in the lab the control socket of nefs-device.
 
@@ -276,7 +280,7 @@ class Mount:
             self.delete()
 
 
-class Enclave:
+class Enclave(Directory):
     """A directory of the mount."""
 
     def __init__(self, mount, name):
@@ -285,12 +289,6 @@ class Enclave:
 
     def path(self, *parts):
         return self.mount.path(self.name, *parts)
-
-    def put(self, file, data, flags=os.O_WRONLY | os.O_TRUNC):
-        return put(self.path(file), data, flags)
-
-    def get(self, file, flags=0):
-        return get(self.path(file), flags)
 
     def set(self, file, data):
         result = self.put(file, data)
@@ -303,9 +301,6 @@ class Enclave:
     @property
     def error(self):
         return self.get("error")
-
-    def events(self):
-        return flat_keyed(self.get("events"))
 
     def journal(self):
         return journal_now(self.path("journal"))

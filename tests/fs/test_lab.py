@@ -28,7 +28,7 @@ class Figures:
     """What a start takes and must give back."""
 
     def __init__(self, mount):
-        self.slots = len(device_port.ask("list"))
+        self.slots = len(mount.slots())
         self.cpus = device_port.free_cpus()
         self.pages = device_port.free_pages()
         self.fds = mount.fds()
@@ -56,7 +56,7 @@ def settled(mount, before):
 
 
 @pytest.fixture
-def staged(new_mount, request):
+def staged(new_mount):
     """A mount with an enclave that runs, beside one that is to be started."""
     mount = new_mount()
     mount.other = mount.enclave().running()
@@ -66,8 +66,7 @@ def staged(new_mount, request):
     mount.ready.stop()
     assert mount.ready.reaches("stopped")
     mount.before = Figures(mount)
-    yield mount
-    device_port.ask("fault")
+    return mount
 
 
 def check_figures(mount, what):
@@ -77,7 +76,7 @@ def check_figures(mount, what):
 
 
 def check_next_start(mount):
-    device_port.ask("fault")
+    mount.faults()
     assert mount.ready.start() == "OK", mount.ready.error
     assert mount.ready.reaches("running")
     assert mount.ready.error == b""
@@ -85,7 +84,7 @@ def check_next_start(mount):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_fail(staged, command):
-    device_port.ask(f"fault {command} fail 5 1")
+    staged.faults(f"{command} fail 5 1")
     assert staged.ready.start() == "EIO"
     assert staged.ready.reaches("failed")
     assert b"device" in staged.ready.error and staged.ready.error.count(b"\n") == 1
@@ -96,7 +95,7 @@ def test_fail(staged, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_delay(staged, command):
-    device_port.ask(f"fault {command} delay 1500 1")
+    staged.faults(f"{command} delay 1500 1")
     began = time.monotonic()
     assert staged.ready.start(os.O_NONBLOCK) == "OK"
     assert staged.ready.state == "starting"
@@ -112,7 +111,7 @@ def test_delay(staged, command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_event_meanwhile(staged, command):
     """The death of one enclave and an event without a cause, while another starts."""
-    device_port.ask(f"fault {command} delay 1500 1")
+    staged.faults(f"{command} delay 1500 1")
     slot = staged.other.get("slot").decode().strip()
     assert staged.ready.start(os.O_NONBLOCK) == "OK"
     with device_port.DevicePort() as port:
@@ -133,7 +132,7 @@ def test_event_meanwhile(staged, command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_drop(staged, command):
     """The driver waits 120 s for a reply; nobody else does."""
-    device_port.ask(f"fault {command} drop 1")
+    staged.faults(f"{command} drop 1")
     idle = staged.enclave()
     slowest = 0
     began = time.monotonic()
@@ -164,7 +163,7 @@ def test_crash_reaches_a_poller(new_mount):
     fd = os.open(enclave.path("events"), os.O_RDONLY)
     try:
         os.read(fd, 4096)
-        device_port.ask(f"crash {enclave.get('slot').decode().strip()}")
+        mount.crash(enclave)
         assert poll_change(fd, 20)
         assert b"crashes 1" in os.pread(fd, 4096, 0)
     finally:

@@ -90,7 +90,7 @@ def test_sample_beside_ours(new_mount, clients, tick):
     # And the other way round.
     sample = clients(os.environ["NE_SAMPLE"], tick)
     sample.says("Entering sleep")
-    device_port.ask(f"crash {enclave.get('slot').decode().strip()}")
+    mount.crash(enclave)
     assert enclave.reaches("crashed")
     assert "POLLHUP" not in sample.said()
 

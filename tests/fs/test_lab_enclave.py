@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 
-import device_port
 import pytest
 from guest import entry, image
 from harness import read_outcome
@@ -69,7 +68,7 @@ def test_crash_and_stop(lab_mount, with_command):
             said += console.read(4096)
     assert b"up aarch64" in said
     with Watched(enclave.path("events")) as events:
-        device_port.ask(f"crash {enclave.get('slot').decode().strip()}")
+        lab_mount.crash(enclave)
         assert poll_change(events.fd, 10)
     assert enclave.reaches("crashed")
     assert b"ended by itself" in enclave.error
@@ -79,7 +78,7 @@ def test_crash_and_stop(lab_mount, with_command):
     enclave.stop()
     assert enclave.reaches("stopped")
     assert enclave.events()["crashes"] == 1
-    assert device_port.ask("list") == []
+    assert lab_mount.slots() == []
 
 
 def test_without_debug_mode(lab_mount, with_command):
@@ -124,7 +123,7 @@ def test_no_heartbeat(lab_mount):
     assert enclave.start() == "OK", enclave.error
     assert enclave.reaches("failed", "running", bound=10) == "failed"
     assert b"heartbeat" in enclave.error and b" 12.0 s " in enclave.error
-    assert device_port.ask("list") == []
+    assert lab_mount.slots() == []
 
 
 def test_death_during_boot_is_told_at_once(lab_mount):
@@ -132,4 +131,4 @@ def test_death_during_boot_is_told_at_once(lab_mount):
     enclave.start()
     assert enclave.reaches("failed", "running", bound=8) == "failed"
     assert b"heartbeat" in enclave.error or b"boot" in enclave.error
-    assert device_port.ask("list") == []
+    assert lab_mount.slots() == []

@@ -6,7 +6,7 @@ import select
 import struct
 import time
 
-from harness import errno_name, libc, seconds
+from harness import OpenFd, errno_name, libc, seconds
 
 CHANGED = select.POLLERR | select.POLLPRI
 USABLE = select.POLLIN | select.POLLOUT
@@ -28,7 +28,7 @@ def poll_change(fd, bound=10):
     return ready[0][1] if ready else 0
 
 
-class Watched:
+class Watched(OpenFd):
     """An open pollable file that has been read once: what comes next is a change."""
 
     def __init__(self, path):
@@ -48,20 +48,11 @@ class Watched:
         """Nothing has changed since the last read."""
         return poll_now(self.fd) & CHANGED == 0
 
-    def close(self):
-        os.close(self.fd)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
 
 IN_MODIFY, IN_ATTRIB = 0x2, 0x4
 
 
-class Inotify:
+class Inotify(OpenFd):
     """inotify(7) on some paths, for IN_MODIFY."""
 
     def __init__(self, *paths):
@@ -99,12 +90,3 @@ class Inotify:
     def clear(self):
         self.take()
         self.seen.clear()
-
-    def close(self):
-        os.close(self.fd)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
