@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* nefs-device(8): a Nitro Enclaves PCI device for virtual machines, over vfio-user. */
-#include "control.h"
-#include "hypervisor.h"
+#include "console_port.h"
+#include "control_socket.h"
 #include "listener.h"
 #include "server.h"
 #include <errno.h>
@@ -140,21 +140,21 @@ static void raise_fd_limit(void)
 }
 
 /* The end of vsock that consoles are read from. */
-static int open_hypervisor(const char *vsock, sd_event *event, struct server *server,
-	struct hypervisor **hypervisor, struct nefs_error *err)
+static int open_console_port(const char *vsock, sd_event *event, struct server *server,
+	struct console_port **console_port, struct nefs_error *err)
 {
 	NEFS_AUTO_FREE char *path = NULL;
 
-	if (asprintf(&path, "%s/%d.sock", vsock, HYPERVISOR_CID) < 0)
+	if (asprintf(&path, "%s/%d.sock", vsock, CONSOLE_PORT_CID) < 0)
 		return nefs_error_set(err, ENOMEM, "out of memory");
-	return hypervisor_new(event, path, server_device(server), hypervisor, err);
+	return console_port_new(event, path, server_device(server), console_port, err);
 }
 
 static int serve(const struct options *options, sd_event *event, struct nefs_error *err)
 {
 	struct server *server = NULL;
-	struct control *control = NULL;
-	struct hypervisor *hypervisor = NULL;
+	struct control_socket *control = NULL;
+	struct console_port *console_port = NULL;
 	struct listener clients, controllers = LISTENER_NONE;
 	int failed = listener_open(&clients, options->socket, err);
 
@@ -172,9 +172,10 @@ static int serve(const struct options *options, sd_event *event, struct nefs_err
 	if (!failed && options->regions)
 		device_set_regions_max(server_device(server), options->regions);
 	if (!failed && options->control)
-		failed = control_new(event, &controllers, server_device(server), &control, err);
+		failed = control_socket_new(
+			event, &controllers, server_device(server), &control, err);
 	if (!failed && options->vsock)
-		failed = open_hypervisor(options->vsock, event, server, &hypervisor, err);
+		failed = open_console_port(options->vsock, event, server, &console_port, err);
 	if (!failed) {
 		sd_notify(0, "READY=1");
 		failed = sd_event_loop(event);
@@ -186,8 +187,8 @@ static int serve(const struct options *options, sd_event *event, struct nefs_err
 	unlink(options->socket);
 	if (options->control)
 		unlink(options->control);
-	hypervisor_free(hypervisor);
-	control_free(control);
+	console_port_free(console_port);
+	control_socket_free(control);
 	server_free(server);
 	listener_close(&controllers);
 	return failed;

@@ -2,8 +2,8 @@
 /*
  * The lower seam: what stands for /dev/nitro_enclaves.
  *
- * The launch sequence (backend/launch.c) speaks to Linux's driver and to the simulated one through
- * these operations and nothing else. Arguments of ioctl are the kernel's own structures from
+ * The launch sequence (backend/launch/launch.c) speaks to Linux's driver and to the simulated one
+ * through these operations and nothing else. Arguments of ioctl are the kernel's own structures from
  * <linux/nitro_enclaves.h>. The semantics, the order of checks and each errno are those of
  * facts/driver.md §1; the conformance suite holds both implementations to the same table.
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The control socket of nefs-device (backend/vfio-user/control.h), from inside the virtual machine: a
+ * The control socket of nefs-device (backend/vfio-user/control_socket.h), from inside the virtual machine: a
  * virtio port that QEMU connects to it.
  */
 #ifndef NEFS_CONFORMANCE_CONTROL_PORT_H

@@ -5,7 +5,7 @@
  * says which, then its operands; whatever is missing at the end reads as 0.
  */
 #include "connection.h"
-#include "control.h"
+#include "control_socket.h"
 #include "messages.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -206,7 +206,7 @@ static void control_request(struct input *input)
 {
 	const uint8_t *line;
 	size_t size = bytes(input, &line, number(input, 1));
-	char *answer = control_answer(fixture.device, (const char *)line, size);
+	char *answer = control_socket_answer(fixture.device, (const char *)line, size);
 
 	must(answer && answer[0] && answer[strlen(answer) - 1] == '\n');
 	free(answer);

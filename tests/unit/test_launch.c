@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The life of a launch, over a device that fails, waits and crashes on demand. */
-#include "backend_object.h"
+#include "backend_internal.h"
 #include "cunit_main.h"
-#include "launch.h"
+#include "launch/launch.h"
 #include "test_launch_device.h"
 #include "test_launch_image.h"
 #include "test_launch_support.h"

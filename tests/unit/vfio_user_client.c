@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vfio_user_client.h"
-#include "control.h"
+#include "control_socket.h"
 #include "listener.h"
 #include "server.h"
 #include <errno.h>
@@ -21,7 +21,7 @@ struct rig {
 	char directory[32], device_path[64], control_path[64];
 	sd_event *event;
 	struct server *server;
-	struct control *control;
+	struct control_socket *control;
 	int end; /* an eventfd */
 	pthread_t thread;
 };
@@ -47,7 +47,7 @@ static void *serve(void *argument)
 	struct rig *rig = argument;
 
 	sd_event_loop(rig->event);
-	control_free(rig->control);
+	control_socket_free(rig->control);
 	server_free(rig->server);
 	sd_event_unref(rig->event);
 	return NULL;
@@ -70,8 +70,8 @@ struct rig *rig_new(const struct vm_ops *vm)
 	must(listener_open(&device, rig->device_path, &err) == 0, err.text);
 	must(listener_open(&control, rig->control_path, &err) == 0, err.text);
 	must(server_new(rig->event, &device, vm, NULL, &rig->server, &err) == 0, err.text);
-	must(control_new(rig->event, &control, server_device(rig->server), &rig->control, &err) ==
-			0,
+	must(control_socket_new(
+		     rig->event, &control, server_device(rig->server), &rig->control, &err) == 0,
 		err.text);
 	must(pthread_create(&rig->thread, NULL, serve, rig) == 0, "pthread_create");
 	return rig;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "vhost_queue.h"
+#include "vhost_user.h"
 #include <errno.h>
 #include <nefs/cleanup.h>
 #include <string.h>

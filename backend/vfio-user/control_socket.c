@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "control.h"
+#include "control_socket.h"
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -12,7 +12,7 @@
 
 struct control_client {
 	LIST_ENTRY(control_client) siblings;
-	struct control *control;
+	struct control_socket *control;
 	sd_event_source *source;
 	int fd;
 	bool overflow; /* the line under way is too long */
@@ -22,7 +22,7 @@ struct control_client {
 	char room[CONTROL_LINE_MAX];
 };
 
-struct control {
+struct control_socket {
 	struct device *device;
 	sd_event *event;
 	sd_event_source *callers;
@@ -96,7 +96,7 @@ static int execute(struct device *device, char *line, char **lines, struct nefs_
 		line);
 }
 
-char *control_answer(struct device *device, const char *line, size_t size)
+char *control_socket_answer(struct device *device, const char *line, size_t size)
 {
 	NEFS_AUTO_FREE char *copy = malloc(size + 1);
 	NEFS_AUTO_FREE char *lines = NULL;
@@ -171,7 +171,7 @@ static int answer_line(struct control_client *client)
 	if (client->overflow)
 		client->answer = strdup("error 7 a request is at most 65535 bytes long\n");
 	else
-		client->answer = control_answer(client->control->device, line, size);
+		client->answer = control_socket_answer(client->control->device, line, size);
 	client->overflow = false;
 	client->begin += size + 1;
 	client->size -= size + 1;
@@ -214,7 +214,7 @@ static int on_client(sd_event_source *source, int fd, uint32_t revents, void *us
 static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	static const char full[] = "error 11 too many control connections; try again later\n";
-	struct control *control = userdata;
+	struct control_socket *control = userdata;
 	NEFS_AUTO_CLOSE int peer = listener_accept(&control->listener);
 	struct control_client *client;
 
@@ -241,10 +241,10 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 	return 0;
 }
 
-int control_new(sd_event *event, struct listener *listener, struct device *device,
-	struct control **result, struct nefs_error *err)
+int control_socket_new(sd_event *event, struct listener *listener, struct device *device,
+	struct control_socket **result, struct nefs_error *err)
 {
-	NEFS_AUTO_FREE struct control *control = calloc(1, sizeof(*control));
+	NEFS_AUTO_FREE struct control_socket *control = calloc(1, sizeof(*control));
 	int failed;
 
 	if (!control) {
@@ -267,7 +267,7 @@ int control_new(sd_event *event, struct listener *listener, struct device *devic
 	return 0;
 }
 
-void control_free(struct control *control)
+void control_socket_free(struct control_socket *control)
 {
 	struct control_client *client;
 

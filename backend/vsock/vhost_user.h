@@ -8,8 +8,8 @@
  * other process shares the memory of queues and packets and nothing else; what it writes there is
  * checked before it is used. Loop thread.
  */
-#ifndef NEFS_VFIO_USER_VHOST_QUEUE_H
-#define NEFS_VFIO_USER_VHOST_QUEUE_H
+#ifndef NEFS_VSOCK_VHOST_USER_H
+#define NEFS_VSOCK_VHOST_USER_H
 
 #include <nefs/error.h>
 #include <stdbool.h>

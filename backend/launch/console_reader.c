@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "console.h"
+#include "console_reader.h"
 
 #include <errno.h>
 #include <time.h>
@@ -11,9 +11,9 @@
 #define PAUSE_MIN_USEC 20000ULL
 #define PAUSE_MAX_USEC 1000000ULL
 
-static void try_connect(struct console *console);
+static void try_connect(struct console_reader *console);
 
-static void disconnect(struct console *console)
+static void disconnect(struct console_reader *console)
 {
 	console->io = sd_event_source_disable_unref(console->io);
 	if (console->fd >= 0)
@@ -22,18 +22,18 @@ static void disconnect(struct console *console)
 }
 
 /* Nothing more will be read. */
-static void finish(struct console *console)
+static void finish(struct console_reader *console)
 {
 	bool tell = console->draining;
 
-	console_end(console);
+	console_reader_end(console);
 	if (tell)
 		console->drained(console);
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	struct console *console = userdata;
+	struct console_reader *console = userdata;
 
 	(void)source;
 	(void)usec;
@@ -42,11 +42,11 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
-static void retry_later(struct console *console)
+static void retry_later(struct console_reader *console)
 {
 	if (sd_event_add_time_relative(console->event, &console->retry, CLOCK_MONOTONIC,
 		    console->pause, 1000, on_retry, console) < 0) {
-		console_end(console);
+		console_reader_end(console);
 		return;
 	}
 	console->pause *= 2;
@@ -56,7 +56,7 @@ static void retry_later(struct console *console)
 
 static int on_output(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-	struct console *console = userdata;
+	struct console_reader *console = userdata;
 	char data[CHUNK];
 	ssize_t got = read(fd, data, sizeof(data));
 
@@ -79,7 +79,7 @@ static int on_output(sd_event_source *source, int fd, uint32_t revents, void *us
 	return 0;
 }
 
-static void try_connect(struct console *console)
+static void try_connect(struct console_reader *console)
 {
 	int failed;
 
@@ -101,7 +101,7 @@ static void try_connect(struct console *console)
 	sd_event_source_set_priority(console->io, SD_EVENT_PRIORITY_NORMAL + 10);
 }
 
-void console_begin(struct console *console)
+void console_reader_begin(struct console_reader *console)
 {
 	console->fd = -1;
 	console->pause = PAUSE_MIN_USEC;
@@ -109,7 +109,7 @@ void console_begin(struct console *console)
 	try_connect(console);
 }
 
-bool console_drain(struct console *console)
+bool console_reader_drain(struct console_reader *console)
 {
 	if (!console->begun)
 		return true;
@@ -121,11 +121,11 @@ bool console_drain(struct console *console)
 	}
 	if (console->fd >= 0)
 		return false;
-	console_end(console);
+	console_reader_end(console);
 	return true;
 }
 
-void console_end(struct console *console)
+void console_reader_end(struct console_reader *console)
 {
 	if (!console->begun)
 		return;

@@ -14,8 +14,8 @@
  * A client's next request is not looked at before it has taken the answer to the last: it can't make
  * the server grow. Loop thread.
  */
-#ifndef NEFS_VFIO_USER_CONTROL_H
-#define NEFS_VFIO_USER_CONTROL_H
+#ifndef NEFS_VFIO_USER_CONTROL_SOCKET_H
+#define NEFS_VFIO_USER_CONTROL_SOCKET_H
 
 #include "device.h"
 #include "listener.h"
@@ -28,19 +28,19 @@
 /* Clients at a time; one more is turned away. */
 #define CONTROL_CLIENTS_MAX 64
 
-struct control;
+struct control_socket;
 
 /* Answers on a socket, which it takes in any case. */
-int control_new(sd_event *event, struct listener *listener, struct device *device,
-	struct control **control, struct nefs_error *err);
+int control_socket_new(sd_event *event, struct listener *listener, struct device *device,
+	struct control_socket **control, struct nefs_error *err);
 
 /* Ends all connections. NULL is allowed. */
-void control_free(struct control *control);
+void control_socket_free(struct control_socket *control);
 
 /*
  * The answer to one request line (without its newline), malloc'ed; NULL if out of memory. Any bytes
  * are answered.
  */
-char *control_answer(struct device *device, const char *line, size_t size);
+char *control_socket_answer(struct device *device, const char *line, size_t size);
 
 #endif

@@ -5,26 +5,26 @@
  *
  * Source of the packets: the VIRTIO 1.2 specification, §5.10. Loop thread.
  */
-#ifndef NEFS_VFIO_USER_HYPERVISOR_H
-#define NEFS_VFIO_USER_HYPERVISOR_H
+#ifndef NEFS_VSOCK_CONSOLE_PORT_H
+#define NEFS_VSOCK_CONSOLE_PORT_H
 
 #include "device.h"
 #include <nefs/error.h>
 #include <systemd/sd-event.h>
 
-#define HYPERVISOR_CID		0
-#define HYPERVISOR_CONSOLE_PORT 10000
+#define CONSOLE_PORT_CID  0
+#define CONSOLE_PORT_BASE 10000
 
 /* Console connections at a time; one more is refused. */
-#define HYPERVISOR_CONNECTIONS_MAX 64
+#define CONSOLE_PORT_CONNECTIONS_MAX 64
 
-struct hypervisor;
+struct console_port;
 
 /* vsock is the vhost-user socket of the vsock device with CID 0. Errors as vhost_device_open. */
-int hypervisor_new(sd_event *event, const char *vsock, struct device *device,
-	struct hypervisor **hypervisor, struct nefs_error *err);
+int console_port_new(sd_event *event, const char *vsock, struct device *device,
+	struct console_port **console_port, struct nefs_error *err);
 
 /* NULL is allowed. */
-void hypervisor_free(struct hypervisor *hypervisor);
+void console_port_free(struct console_port *console_port);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "hypervisor.h"
-#include "vhost_queue.h"
+#include "console_port.h"
+#include "vhost_user.h"
 #include <endian.h>
 #include <errno.h>
 #include <linux/virtio_vsock.h>
@@ -23,7 +23,7 @@ _Static_assert(sizeof(struct virtio_vsock_hdr) == VHOST_HEADER_SIZE, "the packet
 /* Somebody who reads a console. */
 struct reader {
 	LIST_ENTRY(reader) siblings;
-	struct hypervisor *hypervisor;
+	struct console_port *console_port;
 	uint64_t cid;		    /* of the peer */
 	uint32_t peer_port, port;   /* its, ours */
 	uint32_t buffer, forwarded; /* what it said last of its own buffer */
@@ -33,7 +33,7 @@ struct reader {
 	sd_event_source *output;
 };
 
-struct hypervisor {
+struct console_port {
 	struct device *device;
 	struct vhost_device vsock;
 	sd_event *event;
@@ -44,12 +44,12 @@ struct hypervisor {
 
 /* ---- packets ---- */
 
-static void send_packet(struct hypervisor *hypervisor, const struct virtio_vsock_hdr *to,
+static void send_packet(struct console_port *console_port, const struct virtio_vsock_hdr *to,
 	uint16_t operation, uint32_t flags, const struct reader *reader, const void *data,
 	size_t size)
 {
 	struct virtio_vsock_hdr header = {
-		.src_cid = htole64(HYPERVISOR_CID),
+		.src_cid = htole64(CONSOLE_PORT_CID),
 		.dst_cid = to->src_cid,
 		.src_port = to->dst_port,
 		.dst_port = to->src_port,
@@ -62,8 +62,8 @@ static void send_packet(struct hypervisor *hypervisor, const struct virtio_vsock
 	};
 
 	/* Without room a control packet is lost: its peer's time-out has to do. */
-	if (vhost_can_send(&hypervisor->vsock))
-		vhost_send(&hypervisor->vsock, &header, data, size);
+	if (vhost_can_send(&console_port->vsock))
+		vhost_send(&console_port->vsock, &header, data, size);
 }
 
 /* The same, to a reader out of the blue. */
@@ -76,7 +76,7 @@ static void tell(const struct reader *reader, uint16_t operation, uint32_t flags
 		.dst_port = htole32(reader->port),
 	};
 
-	send_packet(reader->hypervisor, &from, operation, flags, reader, data, size);
+	send_packet(reader->console_port, &from, operation, flags, reader, data, size);
 }
 
 /* ---- readers ---- */
@@ -84,7 +84,7 @@ static void tell(const struct reader *reader, uint16_t operation, uint32_t flags
 static void drop_reader(struct reader *reader)
 {
 	LIST_REMOVE(reader, siblings);
-	reader->hypervisor->count--;
+	reader->console_port->count--;
 	sd_event_source_disable_unref(reader->output);
 	if (reader->console >= 0)
 		close(reader->console);
@@ -124,7 +124,7 @@ static int on_output(sd_event_source *source, int fd, uint32_t revents, void *us
 
 	(void)revents;
 	/* Until the peer has read, or the queue has room again. */
-	if (!room || !vhost_can_send(&reader->hypervisor->vsock))
+	if (!room || !vhost_can_send(&reader->console_port->vsock))
 		return sd_event_source_set_enabled(source, SD_EVENT_OFF);
 	got = read(fd, data, room < sizeof(data) ? room : sizeof(data));
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
@@ -139,11 +139,11 @@ static int on_output(sd_event_source *source, int fd, uint32_t revents, void *us
 }
 
 static struct reader *find_reader(
-	struct hypervisor *hypervisor, const struct virtio_vsock_hdr *header)
+	struct console_port *console_port, const struct virtio_vsock_hdr *header)
 {
 	struct reader *reader;
 
-	LIST_FOREACH(reader, &hypervisor->readers, siblings)
+	LIST_FOREACH(reader, &console_port->readers, siblings)
 	{
 		if (reader->cid == le64toh(header->src_cid) &&
 			reader->peer_port == le32toh(header->src_port) &&
@@ -155,52 +155,52 @@ static struct reader *find_reader(
 
 /* A connection to some enclave's console. NULL: it has none, or none of that. */
 static struct reader *add_reader(
-	struct hypervisor *hypervisor, const struct virtio_vsock_hdr *header)
+	struct console_port *console_port, const struct virtio_vsock_hdr *header)
 {
 	const uint32_t port = le32toh(header->dst_port);
 	NEFS_AUTO_CLOSE int console = -1;
 	struct reader *reader;
 
-	if (port < HYPERVISOR_CONSOLE_PORT || hypervisor->count >= HYPERVISOR_CONNECTIONS_MAX)
+	if (port < CONSOLE_PORT_BASE || console_port->count >= CONSOLE_PORT_CONNECTIONS_MAX)
 		return NULL;
-	console = device_console(hypervisor->device,
-		device_slot_of_cid(hypervisor->device, port - HYPERVISOR_CONSOLE_PORT));
+	console = device_console(console_port->device,
+		device_slot_of_cid(console_port->device, port - CONSOLE_PORT_BASE));
 	reader = console >= 0 ? calloc(1, sizeof(*reader)) : NULL;
 	if (!reader)
 		return NULL;
-	reader->hypervisor = hypervisor;
+	reader->console_port = console_port;
 	reader->cid = le64toh(header->src_cid);
 	reader->peer_port = le32toh(header->src_port);
 	reader->port = port;
-	if (sd_event_add_io(
-		    hypervisor->event, &reader->output, console, EPOLLIN, on_output, reader) < 0) {
+	if (sd_event_add_io(console_port->event, &reader->output, console, EPOLLIN, on_output,
+		    reader) < 0) {
 		free(reader);
 		return NULL;
 	}
 	reader->console = nefs_take_fd(&console);
-	LIST_INSERT_HEAD(&hypervisor->readers, reader, siblings);
-	hypervisor->count++;
+	LIST_INSERT_HEAD(&console_port->readers, reader, siblings);
+	console_port->count++;
 	return reader;
 }
 
 static void handle(
-	struct hypervisor *hypervisor, const struct virtio_vsock_hdr *header, size_t size)
+	struct console_port *console_port, const struct virtio_vsock_hdr *header, size_t size)
 {
 	const uint16_t operation = le16toh(header->op);
 	struct reader *reader;
 
-	if (le64toh(header->dst_cid) != HYPERVISOR_CID ||
+	if (le64toh(header->dst_cid) != CONSOLE_PORT_CID ||
 		le16toh(header->type) != VIRTIO_VSOCK_TYPE_STREAM)
 		return;
-	reader = find_reader(hypervisor, header);
+	reader = find_reader(console_port, header);
 	if (operation == VIRTIO_VSOCK_OP_REQUEST && !reader) {
-		reader = add_reader(hypervisor, header);
+		reader = add_reader(console_port, header);
 		if (reader)
 			tell(reader, VIRTIO_VSOCK_OP_RESPONSE, 0, NULL, 0);
 	}
 	if (!reader) {
 		if (operation != VIRTIO_VSOCK_OP_RST)
-			send_packet(hypervisor, header, VIRTIO_VSOCK_OP_RST, 0, NULL, NULL, 0);
+			send_packet(console_port, header, VIRTIO_VSOCK_OP_RST, 0, NULL, NULL, 0);
 		return;
 	}
 	reader->buffer = le32toh(header->buf_alloc);
@@ -243,7 +243,7 @@ static void take_signal(int call)
 
 static int on_received(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-	struct hypervisor *hypervisor = userdata;
+	struct console_port *console_port = userdata;
 	struct virtio_vsock_hdr header;
 	const uint8_t *memory;
 	unsigned int packet;
@@ -254,11 +254,11 @@ static int on_received(sd_event_source *source, int fd, uint32_t revents, void *
 	take_signal(fd);
 	/* As many as the queue can hold; more raise the signal again. */
 	for (unsigned int i = 0;
-		i < VHOST_PACKETS && vhost_receive(&hypervisor->vsock, &memory, &size, &packet);
+		i < VHOST_PACKETS && vhost_receive(&console_port->vsock, &memory, &size, &packet);
 		i++) {
 		memcpy(&header, memory, sizeof(header));
-		vhost_receive_done(&hypervisor->vsock, packet);
-		handle(hypervisor, &header, size);
+		vhost_receive_done(&console_port->vsock, packet);
+		handle(console_port, &header, size);
 	}
 	return 0;
 }
@@ -266,57 +266,58 @@ static int on_received(sd_event_source *source, int fd, uint32_t revents, void *
 /* There is room to send: those who waited for it go on. */
 static int on_taken(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-	struct hypervisor *hypervisor = userdata;
+	struct console_port *console_port = userdata;
 	struct reader *reader;
 
 	(void)source;
 	(void)revents;
 	take_signal(fd);
-	LIST_FOREACH(reader, &hypervisor->readers, siblings)
+	LIST_FOREACH(reader, &console_port->readers, siblings)
 	{
 		resume(reader);
 	}
 	return 0;
 }
 
-int hypervisor_new(sd_event *event, const char *vsock, struct device *device,
-	struct hypervisor **result, struct nefs_error *err)
+int console_port_new(sd_event *event, const char *vsock, struct device *device,
+	struct console_port **result, struct nefs_error *err)
 {
-	NEFS_AUTO_FREE struct hypervisor *hypervisor = calloc(1, sizeof(*hypervisor));
+	NEFS_AUTO_FREE struct console_port *console_port = calloc(1, sizeof(*console_port));
 	int failed;
 
-	if (!hypervisor)
-		return nefs_error_set(err, ENOMEM, "out of memory for the hypervisor's vsock");
-	failed = vhost_device_open(vsock, &hypervisor->vsock, err);
+	if (!console_port)
+		return nefs_error_set(
+			err, ENOMEM, "out of memory for the port that consoles are read from");
+	failed = vhost_device_open(vsock, &console_port->vsock, err);
 	if (failed)
 		return failed;
-	hypervisor->device = device;
-	hypervisor->event = event;
-	LIST_INIT(&hypervisor->readers);
-	failed = sd_event_add_io(event, &hypervisor->received, hypervisor->vsock.receive.call,
-		EPOLLIN, on_received, hypervisor);
+	console_port->device = device;
+	console_port->event = event;
+	LIST_INIT(&console_port->readers);
+	failed = sd_event_add_io(event, &console_port->received, console_port->vsock.receive.call,
+		EPOLLIN, on_received, console_port);
 	if (failed >= 0)
-		failed = sd_event_add_io(event, &hypervisor->taken, hypervisor->vsock.send.call,
-			EPOLLIN, on_taken, hypervisor);
+		failed = sd_event_add_io(event, &console_port->taken, console_port->vsock.send.call,
+			EPOLLIN, on_taken, console_port);
 	if (failed < 0) {
-		hypervisor_free(nefs_take_ptr(hypervisor));
+		console_port_free(nefs_take_ptr(console_port));
 		return nefs_error_set(
 			err, -failed, "cannot watch the vsock device: %s", strerror(-failed));
 	}
-	*result = nefs_take_ptr(hypervisor);
+	*result = nefs_take_ptr(console_port);
 	return 0;
 }
 
-void hypervisor_free(struct hypervisor *hypervisor)
+void console_port_free(struct console_port *console_port)
 {
 	struct reader *reader;
 
-	if (!hypervisor)
+	if (!console_port)
 		return;
-	while ((reader = LIST_FIRST(&hypervisor->readers)))
+	while ((reader = LIST_FIRST(&console_port->readers)))
 		drop_reader(reader);
-	sd_event_source_disable_unref(hypervisor->received);
-	sd_event_source_disable_unref(hypervisor->taken);
-	vhost_device_close(&hypervisor->vsock);
-	free(hypervisor);
+	sd_event_source_disable_unref(console_port->received);
+	sd_event_source_disable_unref(console_port->taken);
+	vhost_device_close(&console_port->vsock);
+	free(console_port);
 }

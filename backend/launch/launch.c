@@ -14,8 +14,7 @@
  */
 #include "launch.h"
 
-#include "backend_object.h"
-#include "console.h"
+#include "console_reader.h"
 #include "launch_sequence.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -60,7 +59,7 @@ struct backend_launch {
 	sd_event_source *hangup; /* of enclave_fd */
 	sd_event_source *timer;	 /* heartbeat, then grace */
 	struct heartbeat_wait wait;
-	struct console console;
+	struct console_reader console;
 
 	/* Of PHASE_ENDING. */
 	bool undone;   /* everything has been given back */
@@ -151,7 +150,7 @@ static void undo_done(struct work *work)
 
 static void release(struct backend_launch *launch)
 {
-	console_end(&launch->console);
+	console_reader_end(&launch->console);
 	launch->backend->launches--;
 	launch->listener->released(launch->owner);
 	free(launch);
@@ -184,7 +183,7 @@ static void settle(struct backend_launch *launch)
 		release(launch);
 }
 
-static void on_drained(struct console *console)
+static void on_drained(struct console_reader *console)
 {
 	struct backend_launch *launch =
 		(struct backend_launch *)((char *)console -
@@ -229,7 +228,7 @@ static void end_launch(
 	if (launch->sequence)
 		atomic_store(&launch->sequence->cancel, true);
 	/* Before the fd is closed: the console may still have to be connected to. */
-	launch->drained = console_drain(&launch->console);
+	launch->drained = console_reader_drain(&launch->console);
 	/* Without the timer `ended` waits for the device, not for the console: late, not lost. */
 	if (sd_event_add_time_relative(backend->event, &launch->timer, CLOCK_MONOTONIC, GRACE_USEC,
 		    1000, on_grace_over, launch) < 0)
@@ -288,7 +287,7 @@ static int on_hangup(sd_event_source *source, int fd, uint32_t revents, void *us
 	return 0;
 }
 
-static void on_console(struct console *console, const void *data, size_t size)
+static void on_console(struct console_reader *console, const void *data, size_t size)
 {
 	struct backend_launch *launch =
 		(struct backend_launch *)((char *)console -
@@ -393,7 +392,7 @@ static void start_done(struct work *work)
 	if (launch->phase != PHASE_BOOTING)
 		return;
 	if (launch->debug) {
-		launch->console = (struct console){
+		launch->console = (struct console_reader){
 			.event = launch->backend->event,
 			.dev = launch->backend->dev,
 			.enclave_fd = launch->enclave_fd,
@@ -401,7 +400,7 @@ static void start_done(struct work *work)
 			.data = on_console,
 			.drained = on_drained,
 		};
-		console_begin(&launch->console);
+		console_reader_begin(&launch->console);
 	}
 	if (launch->backend->heartbeat)
 		heartbeat_expect(launch->backend->heartbeat, &launch->wait, launch->cid);
