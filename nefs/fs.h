@@ -11,6 +11,7 @@
 #include <nefs/workers.h>
 
 struct enclave;
+struct log;
 struct notifier;
 
 /* What `events` counts, per enclave and in total. */
@@ -33,6 +34,7 @@ struct fs {
 	struct backend *backend;
 	struct fuse_session *session;
 	struct notifier *notifier;
+	struct log *log; /* NULL: none */
 
 	int spool; /* directory fd: images and staged files */
 	uint64_t next_ino;
