@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* What AWS's builder writes; the platform uses neither (facts/eif.md §1). */
+/* What AWS's builder writes; the platform uses neither (docs/facts/eif.md §1). */
 #define DEFAULT_MEM  (1ULL << 30)
 #define DEFAULT_CPUS 2
 
@@ -217,7 +217,7 @@ static int is_raw_cpio(const struct eif_source *ramdisk, struct nefs_error *err)
 
 /*
  * Ramdisks are joined as they are, and the kernel only finds a raw cpio at a multiple of 4
- * (facts/eif.md §8). So each raw one is padded, and so is anything that stands before a raw one.
+ * (docs/facts/eif.md §8). So each raw one is padded, and so is anything that stands before a raw one.
  */
 static int pad_ramdisks(struct part *parts, size_t count, struct nefs_error *err)
 {

@@ -11,7 +11,7 @@
 /* Ramdisks that fit beside kernel, command line, metadata and signature. */
 #define EIF_RAMDISKS_MAX (EIF_SECTIONS_MAX - 4)
 
-/* Largest custom metadata, a limit of the format (facts/eif.md §5). */
+/* Largest custom metadata; the format itself has no limit (docs/facts/eif.md §5). */
 #define EIF_CUSTOM_METADATA_MAX 4096
 
 /* What an image is made of. Everything stays the caller's. */
@@ -44,7 +44,7 @@ int eif_sign(const struct eif_source *source, const struct eif *from,
 	const struct eif_signer *signer, int fd, struct eif *eif, struct eif_pcrs *pcrs,
 	struct nefs_error *err);
 
-/* What the metadata of a new image says (facts/eif.md §5). */
+/* What the metadata of a new image says (docs/facts/eif.md §5). */
 struct eif_metadata {
 	const char *name;
 	const char *version;

@@ -8,7 +8,7 @@
 #include <nefs/eif.h>
 #include <time.h>
 
-/* One of the three ways to sign (facts/eif.md §4). */
+/* One of the three ways to sign (docs/facts/eif.md §4). */
 struct eif_algorithm {
 	int64_t cose;		/* its number in COSE: -7, -35, -36 */
 	const char *name;	/* "ES256" */

@@ -14,7 +14,7 @@
 /* Longest metadata that is parsed; a longer section is described without its content. */
 #define EIF_METADATA_MAX (1U << 20)
 
-/* Where things stand in the header (facts/eif.md §1); all integers are big-endian. */
+/* Where things stand in the header (docs/facts/eif.md §1); all integers are big-endian. */
 enum eif_header_offset {
 	EIF_AT_MAGIC = 0,
 	EIF_AT_VERSION = 4,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Measurements (facts/eif.md §3): SHA-384 over section data, in the order of the sections. */
+/* Measurements (docs/facts/eif.md §3): SHA-384 over section data, in the order of the sections. */
 #include "internal.h"
 #include "signature.h"
 #include <gnutls/crypto.h>

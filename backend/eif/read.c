@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Validation. The checks stand in the order of facts/eif.md §6: each relies on those before it,
+ * Validation. The checks stand in the order of docs/facts/eif.md §6: each relies on those before it,
  * and none adds two numbers of the image before it knows that the sum fits.
  */
 #include "internal.h"

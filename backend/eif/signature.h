@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The signature section (facts/eif.md §4): CBOR around a PEM certificate and a COSE_Sign1.
+ * The signature section (docs/facts/eif.md §4): CBOR around a PEM certificate and a COSE_Sign1.
  */
 #ifndef NEFS_EIF_SIGNATURE_H
 #define NEFS_EIF_SIGNATURE_H

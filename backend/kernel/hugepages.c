@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* The driver takes regions of multiples of this (facts/driver.md §1). */
+/* The driver takes regions of multiples of this (docs/facts/driver.md §1). */
 #define LEAST_PAGE_SIZE (2ULL << 20)
 
 /* Nodes that a mask for mbind has room for; more than any kernel is built for. */

@@ -17,7 +17,7 @@
 
 #define SYSFS "/sys"
 
-/* The hypervisor prints an enclave's console to whoever connects (facts/eif.md §7). */
+/* The hypervisor prints an enclave's console to whoever connects (docs/facts/eif.md §7). */
 #define CONSOLE_CID	   0
 #define CONSOLE_PORT_FIRST 10000
 

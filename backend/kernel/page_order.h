@@ -3,8 +3,8 @@
  * The order of huge pages in a mapping.
  *
  * The driver makes one region of pages that follow each other physically within one call, and the
- * device takes only so many regions (facts/driver.md §1). But hugetlb gives out first what came back
- * last, so the pages of a second start come in reverse, and each is a region of its own. Any thread.
+ * device takes only so many regions (docs/facts/driver.md §1). But hugetlb gives out first what came
+ * back last, so the pages of a second start come in reverse, and each is a region of its own. Any thread.
  */
 #ifndef NEFS_KERNEL_PAGE_ORDER_H
 #define NEFS_KERNEL_PAGE_ORDER_H

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The kernel takes a cpu-list of less than 512 bytes (facts/driver.md §1). */
+/* The kernel takes a cpu-list of less than 512 bytes (docs/facts/driver.md §1). */
 #define CPU_LIST_SIZE 512
 
 /* The number behind prefix, if the whole name is that; else -1. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The heartbeat: an enclave that has booted connects to vsock port 9000 of its parent, sends the
- * byte 0xB7 and waits to get it back (facts/eif.md §7).
+ * byte 0xB7 and waits to get it back (docs/facts/eif.md §7).
  *
  * One listener serves all enclaves that boot at the same time; their connections are told apart by
  * the peer's CID, which the kernel vouches for. It is open only while something boots: another

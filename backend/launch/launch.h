@@ -24,8 +24,8 @@ struct backend {
 uint64_t backend_launch_slot(const struct backend_launch *launch);
 
 /*
- * Milliseconds to the heartbeat if nobody says otherwise (facts/eif.md §7): 90 s for each 6 GiB of
- * image and each 100 GiB of memory, or a part of that.
+ * Milliseconds to the heartbeat if nobody says otherwise (docs/facts/eif.md §7): 90 s for each 6 GiB
+ * of image and each 100 GiB of memory, or a part of that.
  */
 uint64_t backend_boot_timeout_ms(uint64_t image_size, uint64_t memory);
 

@@ -3,7 +3,7 @@
  * An enclave's memory: which huge pages make up its size, and mapping them.
  *
  * The largest page sizes that fit exactly come first: fewer, larger pages make fewer regions, of
- * which the device takes a limited number (facts/driver.md §1).
+ * which the device takes a limited number (docs/facts/driver.md §1).
  */
 #ifndef NEFS_MEMORY_PLAN_H
 #define NEFS_MEMORY_PLAN_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * From what the device says to what nefs says: NE_ERR_* and device errno in, an errno of the
- * contract (design.md §1, "Nothing is taken before start") and a sentence out.
+ * interface (docs/interface.md §4) and a sentence out.
  *
  * Pure functions; any thread.
  */

@@ -3,7 +3,7 @@
  * The driver's CPU pool: which cores of the simulated machine enclaves may have.
  *
  * The machine has two threads a core: core k is CPUs 2k and 2k+1. Core 0 is never in the pool, as
- * on the real thing (facts/driver.md §1). An enclave that takes a CPU claims its whole core; the
+ * on the real thing (docs/facts/driver.md §1). An enclave that takes a CPU claims its whole core; the
  * claim ends when the enclave is closed.
  *
  * The pool locks itself; claims belong to one enclave, whose lock the caller holds.

@@ -48,7 +48,7 @@ int device_crash(struct device *device, uint64_t slot_uid, struct nefs_error *er
 
 /*
  * The same, but no event tells of it: the driver finds out at the next one. What a device that loses
- * an interrupt looks like (facts/lab.md).
+ * an interrupt looks like (docs/facts/lab.md §3).
  */
 int device_stop_silently(struct device *device, uint64_t slot_uid, struct nefs_error *err);
 

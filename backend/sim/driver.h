@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The inside of the simulated driver: what Linux's nitro_enclaves module is to the real device
- * (facts/driver.md §1). Its ioctls: ioctls.c; its talk with the device: requests.c; fds, life and
+ * (docs/facts/driver.md §1). Its ioctls: ioctls.c; its talk with the device: requests.c; fds, life and
  * the ne_dev around it: driver.c.
  */
 #ifndef NEFS_SIM_DRIVER_H

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The fault plan: how the device is to misbehave (design.md §1, sim/fault).
+ * The fault plan: how the device is to misbehave (docs/interface.md §7, sim/fault).
  *
  *	COMMAND fail ERRNO [count]	not executed, answered with -ERRNO
  *	COMMAND delay MS [count]	executed and answered MS milliseconds later
- *	COMMAND drop [count]		not neither executed nor answered
+ *	COMMAND drop [count]		neither executed nor answered
  *	event spurious			vector 1 without a cause, at once
  *
  * A rule without a count holds until the plan is replaced. A command is struck by the first rule

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The ioctls of an enclave fd: each rule and the order of the rules as facts/driver.md §1 and
- * facts/lab.md have them. */
+/* The ioctls of an enclave fd: each rule, and the order of the rules, as docs/ioctl.md has them from
+ * Linux's driver. */
 #include "driver.h"
 #include "user_copy.h"
 #include <errno.h>

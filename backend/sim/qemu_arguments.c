@@ -28,7 +28,7 @@ __attribute__((format(printf, 2, 3))) static void add(
 
 /*
  * Can KVM be used? The device node alone says nothing: where the CPU has no virtualisation, guests
- * hang on it (facts/lab.md).
+ * hang on it (docs/facts/lab.md §1).
  */
 static bool have_kvm(void)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The command line of the QEMU that boots an enclave (facts/eif.md §9). */
+/* The command line of the QEMU that boots an enclave (docs/facts/eif.md §9). */
 #ifndef NEFS_SIM_QEMU_ARGUMENTS_H
 #define NEFS_SIM_QEMU_ARGUMENTS_H
 

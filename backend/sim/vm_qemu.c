@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An enclave as a QEMU process (facts/eif.md §9): what an EIF holds is handed to QEMU as kernel,
+ * An enclave as a QEMU process (docs/facts/eif.md §9): what an EIF holds is handed to QEMU as kernel,
  * initrd and command line, because Debian's QEMU has no machine that takes an EIF itself.
  */
 #include "qemu_arguments.h"

@@ -2,8 +2,8 @@
 /*
  * The PCI configuration space of the Nitro Enclaves device, and where things are in its BARs.
  *
- * Vendor, device, BAR 3 and two MSI-X vectors are given (facts/driver.md §2). That the MSI-X table is
- * in BAR 0, and the class code, are inventions of ours.
+ * Vendor, device, BAR 3 and two MSI-X vectors are given (docs/facts/driver.md §2). That the
+ * MSI-X table is in BAR 0, and the class code, are inventions of ours.
  */
 #ifndef NEFS_VFIO_USER_PCI_CONFIG_H
 #define NEFS_VFIO_USER_PCI_CONFIG_H

@@ -11,7 +11,7 @@
 
 /*
  * Data of a packet. vhost-device-vsock silently drops what is longer than 3,732 bytes between two of its
- * guests (facts/lab.md).
+ * guests (docs/facts/lab.md §4).
  */
 #define DATA_MAX 3072
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The hypervisor's end of vsock, CID 0: whoever connects to its port 10000 + CID reads the console of the
- * enclave with that CID, if it was started in debug mode (facts/eif.md §7). Output only.
+ * enclave with that CID, if it was started in debug mode (docs/facts/eif.md §7). Output only.
  *
  * Source of the packets: the VIRTIO 1.2 specification, §5.10. Loop thread.
  */

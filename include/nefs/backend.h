@@ -87,8 +87,8 @@ struct backend;
 struct backend_launch;
 
 /*
- * Opens the backend. ENODEV with the sentence of design.md §2 if kernel was asked for and there is
- * no /dev/nitro_enclaves; EINVAL for bad options.
+ * Opens the backend. ENODEV, with a sentence that says what to try instead, if kernel was asked for
+ * and there is no /dev/nitro_enclaves; EINVAL for bad options.
  */
 int backend_open(sd_event *event, struct workers *workers, const struct backend_options *options,
 	struct backend **backend, struct nefs_error *err);
@@ -141,8 +141,8 @@ int backend_sim_crash(
 	struct backend *backend, struct backend_launch *launch, struct nefs_error *err);
 
 /*
- * Replaces the fault plan (design.md §1, sim/fault). EINVAL or ERANGE with the line's number; the
- * old plan stays then. text need not be NUL-terminated.
+ * Replaces the fault plan (docs/interface.md §7, sim/fault). EINVAL or ERANGE with the line's number;
+ * the old plan stays then. text need not be NUL-terminated.
  */
 int backend_sim_set_faults(
 	struct backend *backend, const char *text, size_t size, struct nefs_error *err);

@@ -2,7 +2,7 @@
 /*
  * Enclave Image Format: reading, checking, measuring, building, signing.
  *
- * Facts: facts/eif.md (layout §1-2, PCRs §3, signature §4, metadata §5, validation order §6).
+ * Facts: docs/facts/eif.md (layout §1-2, PCRs §3, signature §4, metadata §5, validation order §6).
  * Nothing here keeps state; every function may be called from any thread. Sizes are bytes.
  */
 #ifndef NEFS_EIF_H
@@ -63,7 +63,7 @@ struct eif_section {
 	uint64_t size;	 /* of the data */
 };
 
-/* Oddities that do not make an image invalid (facts/eif.md §1, §2): a bit each. */
+/* Oddities that do not make an image invalid (docs/facts/eif.md §1, §2): a bit each. */
 #define EIF_WARN_FLAGS	       0x01 /* unknown header flags */
 #define EIF_WARN_SECTION_FLAGS 0x02
 #define EIF_WARN_GAP	       0x04 /* bytes between sections, or behind the last */
@@ -85,7 +85,7 @@ struct eif {
 };
 
 /*
- * Reads and validates an image in the order of facts/eif.md §6, its CRC included. The signature
+ * Reads and validates an image in the order of docs/facts/eif.md §6, its CRC included. The signature
  * section's content is not looked into (eif_verify does), and a kernel of the wrong format is only
  * a warning here: what boots an image calls eif_check_kernel, too. EINVAL with the reason and the
  * figures; EIO if reading fails. Allocates nothing that the image asks for.

@@ -5,7 +5,7 @@
  * It is the last parameter of every function that can fail, may be NULL where the caller does
  * not want the sentence, and ends up in an enclave's (or the root's) `error` file. Functions
  * return 0 (or a non-negative result) on success and a negative errno of the contract
- * (design.md §1) on failure, the same that err->code holds.
+ * (docs/interface.md §2, §4) on failure, the same that err->code holds.
  */
 #ifndef NEFS_ERROR_H
 #define NEFS_ERROR_H

@@ -5,7 +5,8 @@
  * The launch sequence (backend/launch/launch.c) speaks to Linux's driver and to the simulated one
  * through these operations and nothing else. Arguments of ioctl are the kernel's own structures from
  * <linux/nitro_enclaves.h>. The semantics, the order of checks and each errno are those of
- * facts/driver.md §1; the conformance suite holds both implementations to the same table.
+ * docs/ioctl.md and docs/facts/driver.md §1; the conformance suite holds both implementations to the
+ * same table.
  *
  * Every operation may be called from any thread, by several at the same time, and may block (a
  * device command waits up to 120 s for its reply), so the loop thread calls none of them except

@@ -2,7 +2,7 @@
 /*
  * The Nitro Enclaves PCI device as its driver sees it: registers, commands, payloads.
  *
- * Source: facts/driver.md §2 (Linux drivers/virt/nitro_enclaves/ne_pci_dev.h). All values are
+ * Source: docs/facts/driver.md §2 (Linux, drivers/virt/nitro_enclaves/ne_pci_dev.h). All values are
  * little-endian, the payloads are packed by their explicit padding.
  */
 #ifndef NEFS_NE_PCI_H

@@ -24,7 +24,7 @@ struct work {
 /*
  * Makes a pool whose done() calls are dispatched by event. Threads are started when work finds
  * none idle, up to max_threads, and end after some idle seconds: a device that holds one worker
- * for 120 s (facts/driver.md §1) must not hold up the others. They run at a lower scheduling
+ * for 120 s (docs/facts/driver.md §1) must not hold up the others. They run at a lower scheduling
  * priority than the loop. Loop thread. ENOMEM, EMFILE.
  */
 int workers_new(

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of single ioctls: each argument that is refused, in each state, and which check comes
- * first (facts/driver.md §1). */
+ * first (docs/facts/driver.md §1). */
 #include "subject.h"
 #include <errno.h>
 #include <stdio.h>

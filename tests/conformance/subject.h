@@ -26,7 +26,7 @@ struct lab {
 	int (*crash)(void *context, uint64_t slot_uid);
 	/* An event without a cause. */
 	int (*spurious)(void *context);
-	/* Replaces the device's fault plan (design.md §1, sim/fault). */
+	/* Replaces the device's fault plan (docs/interface.md §7, sim/fault). */
 	int (*faults)(void *context, const char *plan);
 	/* Maps a huge page of a node that is not the pool's; undone by ne_dev's unmap. */
 	int (*map_other_node)(void *context, void **address);

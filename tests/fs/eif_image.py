@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Enclave images small enough for thousands of starts (facts/eif.md sections 1 to 3)."""
+"""Enclave images small enough for thousands of starts (docs/facts/eif.md §1-3)."""
 import hashlib
 import json
 import struct

@@ -334,7 +334,7 @@ def test_measurements(enclave, arguments):
 
 
 def test_measurements_of_one_ramdisk(enclave):
-    """PCR2 of nothing: vector 1 of facts/eif.md."""
+    """PCR2 of nothing: vector 1 of docs/facts/eif.md."""
     enclave.set("image", build(ramdisks=(b"r",)))
     assert (b"PCR2 21b9efbc184807662e966d34f390821309eeac6802309798826296bf3e8bec7c10edb30948c90ba6"
             b"7310f7b964fc500a\n") in enclave.get("measurements")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""poll, select, epoll and inotify: what kernfs does (facts/conventions.md section 1)."""
+"""poll, select, epoll and inotify: what kernfs does (docs/facts/fuse.md §1)."""
 import os
 import select
 import signal

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Configuration tools on control files: facts/conventions.md section 3, row by row."""
+"""Configuration tools on control files: docs/facts/fuse.md §3, row by row."""
 import os
 
 import pytest

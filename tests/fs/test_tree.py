@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tree of design.md section 1: which files there are, their modes, sizes, owners."""
+"""The tree of docs/interface.md: which files there are, their modes, sizes, owners."""
 import os
 import stat
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-How configuration tools write a file: every row of facts/conventions.md section 3.
+How configuration tools write a file: every row of docs/facts/fuse.md §3.
 
 Each writer is function(path, content) and raises OSError with the tool's errno, or ToolFailed
 where a program only says it in words. WAY tells what reaches the file: "write" (in place),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Images made by hand for the tests of the EIF library: written from facts/eif.md §1 and §2, not
+ * Images made by hand for the tests of the EIF library: written from docs/facts/eif.md §1 and §2, not
  * with the library, and able to lie in every field.
  */
 #ifndef NEFS_TEST_EIF_IMAGE_H
@@ -111,7 +111,7 @@ static inline void image_free(struct image *image)
 	image->bytes = NULL;
 }
 
-/* Vector 3 of facts/eif.md. */
+/* Vector 3 of docs/facts/eif.md. */
 static inline void image_vector3(struct image *image)
 {
 	image_begin(image, 4, 0);

@@ -122,7 +122,7 @@ static void test_curves(void)
 	}
 }
 
-/* The bytes of the section, against facts/eif.md §4. */
+/* The bytes of the section, against docs/facts/eif.md §4. */
 static void test_section_bytes(void)
 {
 	for (size_t i = 0; i < CURVES; i++) {

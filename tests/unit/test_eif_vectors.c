@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The vectors of facts/eif.md §3: what others' tools have made and measured. */
+/* The vectors of docs/facts/eif.md §3: what others' tools have made and measured. */
 #include "build.h"
 #include "eif_image.h"
 #include <fcntl.h>
