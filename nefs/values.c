@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <nefs/cleanup.h>
+#include <nefs/number.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,45 +28,13 @@ int value_trim(const char *text, size_t size, char value[VALUE_MAX + 1], struct 
 	return 0;
 }
 
-/*
- * Reads the digits at *cursor and moves it behind them. Saturates at UINT64_MAX and says so,
- * because too big is ERANGE, not EINVAL.
- */
+/* Reads the number at *cursor and moves it behind; says what is too big, as that is ERANGE, not EINVAL. */
 static bool scan_number(const char **cursor, uint64_t *number, bool *overflow)
 {
-	const char *text = *cursor;
-	unsigned int base = 10;
-	uint64_t sum = 0;
-	bool digits = false;
+	size_t size = nefs_number_scan(*cursor, SIZE_MAX, NUMBER_HEX_TOO, number, overflow);
 
-	*overflow = false;
-	if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
-		base = 16;
-		text += 2;
-	} else if (text[0] == '0' && isdigit((unsigned char)text[1])) {
-		return false;
-	}
-	for (;; text++) {
-		unsigned char c = (unsigned char)*text;
-		unsigned int digit;
-
-		if (isdigit(c))
-			digit = c - '0';
-		else if (base == 16 && isxdigit(c))
-			digit = (unsigned int)tolower(c) - 'a' + 10;
-		else
-			break;
-		digits = true;
-		if (sum > (UINT64_MAX - digit) / base)
-			*overflow = true;
-		else
-			sum = sum * base + digit;
-	}
-	if (!digits)
-		return false;
-	*number = *overflow ? UINT64_MAX : sum;
-	*cursor = text;
-	return true;
+	*cursor += size;
+	return size > 0;
 }
 
 static int check_range(const char *value, bool overflow, uint64_t number, uint64_t min,

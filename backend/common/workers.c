@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <nefs/bell.h>
 #include <nefs/cleanup.h>
+#include <nefs/clock.h>
+#include <nefs/thread.h>
 #include <nefs/workers.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 /* How long an idle thread waits for work before it ends. */
-#define IDLE_SECONDS 10
+#define IDLE_MS 10000
 
 /* Workers yield to the loop: it answers everybody, they serve one enclave each. */
 #define WORKER_NICE 10
@@ -26,8 +26,8 @@ struct queue {
 };
 
 struct workers {
-	sd_event_source *source; /* of eventfd */
-	int eventfd;		 /* counts finished work */
+	sd_event_source *source; /* of bell */
+	int bell;		 /* work has finished */
 	unsigned int pending;	 /* loop thread only */
 	unsigned int max_threads;
 
@@ -73,7 +73,6 @@ static struct work *queue_pop(struct queue *queue)
 static void *worker_main(void *argument)
 {
 	struct workers *pool = argument;
-	const uint64_t one = 1;
 	pthread_t before;
 	bool any_before;
 
@@ -91,9 +90,7 @@ static void *worker_main(void *argument)
 			pthread_mutex_lock(&pool->lock);
 			queue_push(&pool->finished, work);
 			/* Under the lock, so that workers_free cannot close it in between. */
-			if (write(pool->eventfd, &one, sizeof(one)) < 0) {
-				/* Only a full counter fails, and then the loop is awake already. */
-			}
+			nefs_bell_ring(pool->bell);
 			continue;
 		}
 		if (pool->closing)
@@ -102,8 +99,7 @@ static void *worker_main(void *argument)
 		struct timespec until;
 		int waited;
 
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += IDLE_SECONDS;
+		until = nefs_deadline_ms(IDLE_MS);
 		pool->idle++;
 		waited = pthread_cond_timedwait(&pool->more, &pool->lock, &until);
 		pool->idle--;
@@ -123,18 +119,12 @@ static void *worker_main(void *argument)
 	return NULL;
 }
 
-/* Starts one thread; called with the lock held. Returns a positive errno or 0. */
+/* Starts one thread; called with the lock held. Returns 0 or a negative errno. */
 static int add_thread(struct workers *pool)
 {
-	sigset_t all, before;
 	pthread_t thread;
-	int failed;
+	int failed = nefs_thread_start(&thread, worker_main, pool);
 
-	/* Signals are the loop's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	failed = pthread_create(&thread, NULL, worker_main, pool);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (!failed)
 		pool->threads++;
 	return failed;
@@ -162,12 +152,10 @@ static void finish_all(struct workers *pool)
 static int on_finished(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	struct workers *pool = userdata;
-	uint64_t count;
 
 	(void)source;
 	(void)revents;
-	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		return -errno;
+	nefs_bell_silence(fd);
 	finish_all(pool);
 	return 0;
 }
@@ -191,13 +179,13 @@ int workers_new(
 	pthread_cond_init(&pool->fewer, NULL);
 	pthread_condattr_destroy(&monotonic);
 
-	pool->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (pool->eventfd < 0)
-		return nefs_error_set(
-			err, errno, "cannot make an eventfd for the workers: %s", strerror(errno));
-	failed = sd_event_add_io(event, &pool->source, pool->eventfd, EPOLLIN, on_finished, pool);
+	pool->bell = nefs_bell_new();
+	if (pool->bell < 0)
+		return nefs_error_set(err, -pool->bell,
+			"cannot make an eventfd for the workers: %s", strerror(-pool->bell));
+	failed = sd_event_add_io(event, &pool->source, pool->bell, EPOLLIN, on_finished, pool);
 	if (failed < 0) {
-		close(pool->eventfd);
+		close(pool->bell);
 		return nefs_error_set(
 			err, -failed, "cannot watch the workers: %s", strerror(-failed));
 	}
@@ -206,11 +194,11 @@ int workers_new(
 	pthread_mutex_unlock(&pool->lock);
 	if (failed) {
 		sd_event_source_unref(pool->source);
-		close(pool->eventfd);
-		return nefs_error_set(err, failed,
+		close(pool->bell);
+		return nefs_error_set(err, -failed,
 			"cannot start a worker thread: %s; raise the limit "
 			"of processes (ulimit -u)",
-			strerror(failed));
+			strerror(-failed));
 	}
 	*result = nefs_take_ptr(pool);
 	return 0;
@@ -268,6 +256,6 @@ void workers_free(struct workers *pool)
 	pthread_cond_destroy(&pool->fewer);
 	pthread_mutex_destroy(&pool->lock);
 	sd_event_source_disable_unref(pool->source);
-	close(pool->eventfd);
+	close(pool->bell);
 	free(pool);
 }

@@ -2,6 +2,7 @@
 #include "build.h"
 #include "internal.h"
 #include <errno.h>
+#include <nefs/io.h>
 #include <string.h>
 
 /* What AWS's builder writes; the platform uses neither (docs/facts/eif.md §1). */
@@ -44,20 +45,12 @@ struct output {
 static int put(struct output *output, const uint8_t *data, size_t size, uint64_t offset,
 	struct nefs_error *err)
 {
-	while (size > 0) {
-		ssize_t done = pwrite(output->fd, data, size, (off_t)offset);
+	int failed = nefs_pwrite_all(output->fd, data, size, offset);
 
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done < 0)
-			return nefs_error_set(err, errno,
-				"cannot write the image, %zu bytes at offset %llu: %s", size,
-				(unsigned long long)offset, strerror(errno));
-		data += done;
-		size -= (size_t)done;
-		offset += (uint64_t)done;
-	}
-	return 0;
+	if (!failed)
+		return 0;
+	return nefs_error_set(err, -failed, "cannot write the image, %zu bytes at offset %llu: %s",
+		size, (unsigned long long)offset, strerror(-failed));
 }
 
 static int sink_append(void *context, const uint8_t *data, size_t size, struct nefs_error *err)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <nefs/io.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -71,17 +72,9 @@ static int sink_file(void *context, const uint8_t *data, size_t size, struct nef
 {
 	const int *fd = context;
 
-	while (size > 0) {
-		ssize_t done = write(*fd, data, size);
+	int failed = nefs_write_all(*fd, data, size);
 
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done < 0)
-			return nefs_error_set(err, errno, "cannot write: %s", strerror(errno));
-		data += done;
-		size -= (size_t)done;
-	}
-	return 0;
+	return failed ? nefs_error_set(err, -failed, "cannot write: %s", strerror(-failed)) : 0;
 }
 
 static int extract_section(const struct extraction *extraction, size_t index,

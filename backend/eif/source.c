@@ -2,29 +2,15 @@
 /* Where the bytes of an image come from. */
 #include "internal.h"
 #include <errno.h>
+#include <nefs/io.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static int read_fd(const struct eif_source *source, void *buffer, size_t size, uint64_t offset)
 {
-	uint8_t *to = buffer;
-
-	while (size > 0) {
-		ssize_t got = pread(source->fd, to, size, (off_t)offset);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		/* It was long enough when it was opened: somebody has cut it since. */
-		if (got == 0)
-			return -ENODATA;
-		to += got;
-		size -= (size_t)got;
-		offset += (uint64_t)got;
-	}
-	return 0;
+	/* It was long enough when it was opened: ENODATA is of one that somebody has cut since. */
+	return nefs_pread_all(source->fd, buffer, size, offset);
 }
 
 static int read_memory(const struct eif_source *source, void *buffer, size_t size, uint64_t offset)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "page_order.h"
 #include <fcntl.h>
+#include <nefs/addresses.h>
 #include <nefs/cleanup.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -51,22 +52,6 @@ static bool in_order(const struct page *pages, size_t count)
 	return true;
 }
 
-/* Addresses for a mapping of this size, aligned to page_size, that nothing else will use. */
-static char *reserve(size_t size, size_t page_size)
-{
-	char *area = mmap(NULL, size + page_size, PROT_NONE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	size_t before;
-
-	if (area == MAP_FAILED)
-		return NULL;
-	before = -(uintptr_t)area % page_size;
-	if (before)
-		munmap(area, before);
-	munmap(area + before + size, page_size - before);
-	return area + before;
-}
-
 static bool move(char *from, char *to, size_t size)
 {
 	return mremap(from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
@@ -84,7 +69,7 @@ void *page_order_sort(void *address, uint64_t size, uint64_t page_size)
 	pages = calloc(count, sizeof(*pages));
 	if (!pages || !locate(from, count, page_size, pages) || in_order(pages, count))
 		return address;
-	to = reserve(size, page_size);
+	to = nefs_reserve_addresses(size, page_size);
 	if (!to)
 		return address;
 	qsort(pages, count, sizeof(*pages), by_frame);

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nefs/cleanup.h>
-#include <stdlib.h>
+#include <nefs/number.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,12 +25,10 @@ int sysfs_read_text(int dir, const char *path, char *text, size_t size)
 
 int sysfs_read_number(int dir, const char *path, uint64_t *number)
 {
-	char text[32], *end;
+	char text[32];
 	int failed = sysfs_read_text(dir, path, text, sizeof(text));
 
 	if (failed < 0)
 		return failed;
-	errno = 0;
-	*number = strtoull(text, &end, 10);
-	return errno || end == text || *end || text[0] == '-' ? -EINVAL : 0;
+	return nefs_number_parse(text, SIZE_MAX, NUMBER_DECIMAL, 0, UINT64_MAX, number);
 }

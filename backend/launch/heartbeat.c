@@ -3,11 +3,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <nefs/clock.h>
+#include <nefs/list.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/vm_sockets.h>
@@ -52,14 +53,6 @@ struct heartbeat {
 	struct connection_queue ages; /* oldest first */
 	unsigned int connection_count;
 };
-
-static uint64_t now_usec(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
-}
 
 static void connection_close(struct connection *connection)
 {
@@ -288,14 +281,12 @@ static void listen_error(const struct heartbeat *heartbeat, int failed, struct n
 /* The port's fate is known: tell all that wait for it. */
 static void tell_queued(struct heartbeat *heartbeat, const struct nefs_error *failed)
 {
-	struct wait_list told = heartbeat->queued;
+	struct wait_list told;
 	struct heartbeat_wait *wait;
 
 	heartbeat->retry_until = 0;
 	/* A callback may queue again: that is for the next round. */
-	LIST_INIT(&heartbeat->queued);
-	if (LIST_FIRST(&told))
-		LIST_FIRST(&told)->entry.le_prev = &LIST_FIRST(&told);
+	NEFS_LIST_MOVE(&told, &heartbeat->queued, entry);
 	while ((wait = LIST_FIRST(&told))) {
 		LIST_REMOVE(wait, entry);
 		if (failed) {
@@ -322,8 +313,8 @@ static void try_port(struct heartbeat *heartbeat)
 		return;
 	}
 	if (heartbeat->retry_until == 0)
-		heartbeat->retry_until = now_usec() + heartbeat->endpoint->retry_ms * 1000ULL;
-	if (failed == -EADDRINUSE && now_usec() < heartbeat->retry_until &&
+		heartbeat->retry_until = nefs_now_usec() + heartbeat->endpoint->retry_ms * 1000ULL;
+	if (failed == -EADDRINUSE && nefs_now_usec() < heartbeat->retry_until &&
 		sd_event_add_time_relative(heartbeat->event, &heartbeat->retry, CLOCK_MONOTONIC,
 			RETRY_USEC, 1000, on_retry, heartbeat) >= 0)
 		return;

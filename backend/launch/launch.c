@@ -19,12 +19,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <nefs/cleanup.h>
+#include <nefs/clock.h>
+#include <nefs/container_of.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* The longest that `ended` waits for the last words and for the device. */
 #define GRACE_USEC 250000ULL
@@ -73,14 +73,6 @@ struct backend_launch {
 
 static void settle(struct backend_launch *launch);
 
-static uint64_t now_usec(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
-}
-
 uint64_t backend_boot_timeout_ms(uint64_t image_size, uint64_t memory)
 {
 	const uint64_t image_unit = 6ULL << 30, memory_unit = 100ULL << 30;
@@ -120,7 +112,7 @@ static void submit(struct backend_launch *launch, void (*run)(struct work *work)
 
 static void undo_run(struct work *work)
 {
-	struct backend_launch *launch = (struct backend_launch *)work;
+	struct backend_launch *launch = container_of(work, struct backend_launch, work);
 
 	if (launch->sequence)
 		launch_sequence_undo(launch->sequence);
@@ -139,7 +131,7 @@ static void free_sequence(struct backend_launch *launch)
 
 static void undo_done(struct work *work)
 {
-	struct backend_launch *launch = (struct backend_launch *)work;
+	struct backend_launch *launch = container_of(work, struct backend_launch, work);
 
 	launch->busy = false;
 	launch->undone = true;
@@ -185,9 +177,7 @@ static void settle(struct backend_launch *launch)
 
 static void on_drained(struct console_reader *console)
 {
-	struct backend_launch *launch =
-		(struct backend_launch *)((char *)console -
-					  offsetof(struct backend_launch, console));
+	struct backend_launch *launch = container_of(console, struct backend_launch, console);
 
 	launch->drained = true;
 	settle(launch);
@@ -272,16 +262,16 @@ static int on_hangup(sd_event_source *source, int fd, uint32_t revents, void *us
 		nefs_error_set(&error, EIO,
 			"%s: the enclave ended by itself after running for %s (%s): %s",
 			launch->name,
-			format_time(now_usec() - launch->running_usec, time, sizeof(time)), cause,
-			advice);
+			format_time(nefs_now_usec() - launch->running_usec, time, sizeof(time)),
+			cause, advice);
 		end_launch(launch, BACKEND_CRASHED, &error);
 	} else {
 		nefs_error_set(&error, EIO,
 			"%s: the enclave ended while booting, %s after its start, before its heartbeat "
 			"(%s): %s",
 			launch->name,
-			format_time(now_usec() - launch->started_usec, time, sizeof(time)), cause,
-			advice);
+			format_time(nefs_now_usec() - launch->started_usec, time, sizeof(time)),
+			cause, advice);
 		end_launch(launch, BACKEND_FAILED, &error);
 	}
 	return 0;
@@ -289,9 +279,7 @@ static int on_hangup(sd_event_source *source, int fd, uint32_t revents, void *us
 
 static void on_console(struct console_reader *console, const void *data, size_t size)
 {
-	struct backend_launch *launch =
-		(struct backend_launch *)((char *)console -
-					  offsetof(struct backend_launch, console));
+	struct backend_launch *launch = container_of(console, struct backend_launch, console);
 
 	launch->listener->console(launch->owner, data, size);
 }
@@ -299,15 +287,14 @@ static void on_console(struct console_reader *console, const void *data, size_t 
 static void set_running(struct backend_launch *launch)
 {
 	launch->phase = PHASE_RUNNING;
-	launch->running_usec = now_usec();
+	launch->running_usec = nefs_now_usec();
 	launch->timer = sd_event_source_disable_unref(launch->timer);
 	launch->listener->running(launch->owner);
 }
 
 static void on_beat(struct heartbeat_wait *wait)
 {
-	struct backend_launch *launch =
-		(struct backend_launch *)((char *)wait - offsetof(struct backend_launch, wait));
+	struct backend_launch *launch = container_of(wait, struct backend_launch, wait);
 
 	heartbeat_release(launch->backend->heartbeat, wait);
 	set_running(launch);
@@ -336,7 +323,7 @@ static int on_boot_timeout(sd_event_source *source, uint64_t usec, void *userdat
 
 static void start_run(struct work *work)
 {
-	struct backend_launch *launch = (struct backend_launch *)work;
+	struct backend_launch *launch = container_of(work, struct backend_launch, work);
 
 	(void)launch_sequence_start(launch->sequence);
 }
@@ -362,7 +349,7 @@ static bool watch(struct backend_launch *launch)
 
 static void start_done(struct work *work)
 {
-	struct backend_launch *launch = (struct backend_launch *)work;
+	struct backend_launch *launch = container_of(work, struct backend_launch, work);
 	struct launch_sequence *sequence = launch->sequence;
 	struct backend_grant grant;
 
@@ -382,7 +369,7 @@ static void start_done(struct work *work)
 	if (launch->boot_ms == 0)
 		launch->boot_ms = backend_boot_timeout_ms(sequence->image_size, sequence->memory);
 	free_sequence(launch);
-	launch->started_usec = now_usec();
+	launch->started_usec = nefs_now_usec();
 	launch->phase = PHASE_BOOTING;
 	if (!watch(launch))
 		return;
@@ -410,8 +397,7 @@ static void start_done(struct work *work)
 
 static void on_listening(struct heartbeat_wait *wait, const struct nefs_error *failed)
 {
-	struct backend_launch *launch =
-		(struct backend_launch *)((char *)wait - offsetof(struct backend_launch, wait));
+	struct backend_launch *launch = container_of(wait, struct backend_launch, wait);
 
 	if (failed) {
 		struct nefs_error error = *failed;
@@ -426,14 +412,14 @@ static void on_listening(struct heartbeat_wait *wait, const struct nefs_error *f
 
 static void prepare_run(struct work *work)
 {
-	struct backend_launch *launch = (struct backend_launch *)work;
+	struct backend_launch *launch = container_of(work, struct backend_launch, work);
 
 	(void)launch_sequence_prepare(launch->sequence);
 }
 
 static void prepare_done(struct work *work)
 {
-	struct backend_launch *launch = (struct backend_launch *)work;
+	struct backend_launch *launch = container_of(work, struct backend_launch, work);
 	struct backend *backend = launch->backend;
 
 	launch->busy = false;

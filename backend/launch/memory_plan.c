@@ -3,13 +3,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <nefs/io.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-/* One read of the image: a cancelled launch never waits for more than this. */
-#define READ_CHUNK (8UL << 20)
 
 /* "3 of 4 pages of 1024 MiB are free, ...": for the sentence; sizes that nobody reserved are not. */
 static void list_free(const struct ne_dev_pages *pages, size_t page_sizes, char *text, size_t size)
@@ -183,26 +181,6 @@ void enclave_memory_unmap(struct ne_dev *dev, struct enclave_memory *memory)
 	memory->size = 0;
 }
 
-/* Reads exactly size bytes at file_offset; a negative errno, ENODATA at an early end. */
-static int read_exactly(int fd, char *to, uint64_t size, uint64_t file_offset)
-{
-	while (size > 0) {
-		size_t chunk = size < READ_CHUNK ? (size_t)size : READ_CHUNK;
-		ssize_t got = pread(fd, to, chunk, (off_t)file_offset);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (got == 0)
-			return -ENODATA;
-		to += got;
-		size -= (uint64_t)got;
-		file_offset += (uint64_t)got;
-	}
-	return 0;
-}
-
 int enclave_memory_load(const struct enclave_memory *memory, int fd, uint64_t size, uint64_t offset,
 	struct nefs_error *err)
 {
@@ -225,7 +203,7 @@ int enclave_memory_load(const struct enclave_memory *memory, int fd, uint64_t si
 		room = mapping->size - offset;
 		if (room > size - done)
 			room = size - done;
-		failed = read_exactly(fd, (char *)mapping->address + offset, room, done);
+		failed = nefs_pread_all(fd, (char *)mapping->address + offset, room, done);
 		if (failed == -ENODATA)
 			return nefs_error_set(err, EIO,
 				"the image became shorter than %" PRIu64

@@ -5,21 +5,12 @@
 #include "vm_console.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <nefs/bell.h>
 #include <nefs/cleanup.h>
-#include <signal.h>
+#include <nefs/thread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-
-static void ring(struct device *device)
-{
-	const uint64_t one = 1;
-
-	if (write(device->doorbell, &one, sizeof(one)) < 0) {
-		/* Only a full counter fails: the thread is awake already. */
-	}
-}
 
 /* ---- registers ---- */
 
@@ -102,7 +93,7 @@ void device_write(struct device *device, uint64_t offset, const void *data, size
 	}
 	pthread_mutex_unlock(&device->lock);
 	if (wake)
-		ring(device);
+		nefs_bell_ring(device->doorbell);
 }
 
 /* ---- the thread ---- */
@@ -216,13 +207,11 @@ static bool crash_slots(struct device *device)
 static int on_doorbell(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	struct device *device = userdata;
-	uint64_t count;
 	bool event;
 
 	(void)source;
 	(void)revents;
-	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		return -errno;
+	nefs_bell_silence(fd);
 	pthread_mutex_lock(&device->lock);
 	if (device->closing)
 		sd_event_exit(device->event, 0);
@@ -255,14 +244,17 @@ static void *device_main(void *argument)
 
 /* ---- life ---- */
 
-/* The loop and its sources; used by this thread only until the device's thread is started. */
+/*
+ * The loop and its sources; used by this thread only until the device's thread is started. Returns 0
+ * or a negative errno.
+ */
 static int make_loop(struct device *device)
 {
 	int result;
 
-	device->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	device->doorbell = nefs_bell_new();
 	if (device->doorbell < 0)
-		return -errno;
+		return device->doorbell;
 	result = sd_event_new(&device->event);
 	if (result >= 0)
 		result = sd_event_add_io(
@@ -273,7 +265,7 @@ static int make_loop(struct device *device)
 			device->event, &device->delay, CLOCK_MONOTONIC, 0, 1000, on_delay, device);
 	if (result >= 0)
 		result = sd_event_source_set_enabled(device->delay, SD_EVENT_OFF);
-	return result;
+	return result < 0 ? result : 0;
 }
 
 static void free_loop(struct device *device)
@@ -288,7 +280,6 @@ int device_new(const struct vm_ops *vm, device_raise raise, void *context, struc
 	struct nefs_error *err)
 {
 	NEFS_AUTO_FREE struct device *device = calloc(1, sizeof(*device));
-	sigset_t all, before;
 	int failed;
 
 	if (!device)
@@ -299,18 +290,15 @@ int device_new(const struct vm_ops *vm, device_raise raise, void *context, struc
 	device->doorbell = -1;
 	pthread_mutex_init(&device->lock, NULL);
 	device->slots = slots_new();
-	failed = device->slots ? -make_loop(device) : ENOMEM;
-	if (failed <= 0) {
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &before);
-		failed = pthread_create(&device->thread, NULL, device_main, device);
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
-	}
-	if (failed > 0) {
+	failed = device->slots ? make_loop(device) : -ENOMEM;
+	if (!failed)
+		failed = nefs_thread_start(&device->thread, device_main, device);
+	if (failed) {
 		free_loop(device);
 		slots_free(device->slots);
+		pthread_mutex_destroy(&device->lock);
 		return nefs_error_set(
-			err, failed, "cannot start the simulated device: %s", strerror(failed));
+			err, -failed, "cannot start the simulated device: %s", strerror(-failed));
 	}
 	*result = nefs_take_ptr(device);
 	return 0;
@@ -323,7 +311,7 @@ void device_free(struct device *device)
 	pthread_mutex_lock(&device->lock);
 	device->closing = true;
 	pthread_mutex_unlock(&device->lock);
-	ring(device);
+	nefs_bell_ring(device->doorbell);
 	pthread_join(device->thread, NULL);
 	free_loop(device);
 	dma_map_clear(&device->dma);
@@ -356,7 +344,7 @@ static int end_enclave(
 	if (!bigger)
 		return nefs_error_set(err, ESRCH,
 			"no enclave runs in slot 0x%" PRIx64 ", so none can crash", slot_uid);
-	ring(device);
+	nefs_bell_ring(device->doorbell);
 	return 0;
 }
 
@@ -375,7 +363,7 @@ void device_raise_spurious(struct device *device)
 	pthread_mutex_lock(&device->lock);
 	device->spurious++;
 	pthread_mutex_unlock(&device->lock);
-	ring(device);
+	nefs_bell_ring(device->doorbell);
 }
 
 int device_set_faults(struct device *device, const char *text, size_t size, struct nefs_error *err)
@@ -391,7 +379,7 @@ int device_set_faults(struct device *device, const char *text, size_t size, stru
 	device->spurious += spurious;
 	pthread_mutex_unlock(&device->lock);
 	if (spurious)
-		ring(device);
+		nefs_bell_ring(device->doorbell);
 	return 0;
 }
 

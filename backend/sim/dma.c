@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nefs/cleanup.h>
+#include <nefs/io.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -205,25 +206,6 @@ int dma_view_append(struct dma_view *view, const struct dma_map *map, uint64_t i
 	return 0;
 }
 
-/* pread that does not stop half-way. */
-static int read_all(int fd, char *buffer, size_t size, uint64_t offset)
-{
-	while (size > 0) {
-		ssize_t got = pread(fd, buffer, size, (off_t)offset);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -EIO;
-		if (got == 0)
-			return -EFAULT;
-		buffer += got;
-		size -= (size_t)got;
-		offset += (uint64_t)got;
-	}
-	return 0;
-}
-
 int dma_view_read(const struct dma_view *view, void *buffer, size_t size, uint64_t offset)
 {
 	char *at = buffer;
@@ -240,9 +222,10 @@ int dma_view_read(const struct dma_view *view, void *buffer, size_t size, uint64
 			continue;
 		}
 		here = part->size - offset < size ? part->size - offset : size;
-		failed = read_all(part->file->fd, at, here, part->offset + offset);
+		failed = nefs_pread_all(part->file->fd, at, here, part->offset + offset);
+		/* A file that ends before its mapping: there is no memory at that address. */
 		if (failed)
-			return failed;
+			return failed == -ENODATA ? -EFAULT : -EIO;
 		at += here;
 		size -= here;
 		offset = 0;

@@ -6,12 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <nefs/clock.h>
+#include <nefs/container_of.h>
+#include <nefs/thread.h>
 #include <search.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define REPLY_TIMEOUT_MS 120000
@@ -201,12 +202,7 @@ static void wait_for_event(struct sim *sim, bool told)
 		pthread_cond_wait(&sim->event, &sim->irq);
 		return;
 	}
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += HANG_UP_RETRY_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
+	until = nefs_deadline_ms(HANG_UP_RETRY_MS);
 	if (pthread_cond_timedwait(&sim->event, &sim->irq, &until) == ETIMEDOUT)
 		sim->event_raised = true;
 }
@@ -235,7 +231,7 @@ static void *event_main(void *argument)
 
 static struct sim *sim_of(struct ne_dev *dev)
 {
-	return (struct sim *)dev;
+	return container_of(dev, struct sim, dev);
 }
 
 static int sim_open(struct ne_dev *dev, struct nefs_error *err)
@@ -419,7 +415,6 @@ static void init_locks(struct sim *sim)
 int sim_dev_new(const struct sim_options *options, struct ne_dev **dev, struct nefs_error *err)
 {
 	struct sim *sim;
-	sigset_t all, before;
 	int failed = check_options(options, err);
 
 	if (failed)
@@ -447,11 +442,8 @@ int sim_dev_new(const struct sim_options *options, struct ne_dev **dev, struct n
 		goto free_cpus;
 	failed = device_dma_map(
 		sim->device, MEMORY_BASE, memory_span(sim->memory), memory_fd(sim->memory), 0);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	if (!failed)
-		failed = -pthread_create(&sim->event_thread, NULL, event_main, sim);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+		failed = nefs_thread_start(&sim->event_thread, event_main, sim);
 	if (failed) {
 		nefs_error_set(
 			err, -failed, "cannot set up the simulated machine: %s", strerror(-failed));

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <nefs/ne_pci.h>
+#include <nefs/number.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -62,34 +63,18 @@ static size_t split(const char *line, size_t size, struct word *words)
 	return count;
 }
 
-/* A decimal number. -EINVAL, or -ERANGE outside lowest..highest. */
-static int parse_number(const struct word *word, uint32_t lowest, uint32_t highest, uint32_t *value)
-{
-	uint64_t number = 0;
-
-	for (size_t i = 0; i < word->size; i++) {
-		if (!isdigit((unsigned char)word->start[i]))
-			return -EINVAL;
-		if (number <= UINT32_MAX)
-			number = number * 10 + (uint64_t)(word->start[i] - '0');
-	}
-	/* A leading 0 means octal to some: refused, as everywhere in nefs. */
-	if (word->size == 0 || (word->size > 1 && word->start[0] == '0'))
-		return -EINVAL;
-	if (number < lowest || number > highest)
-		return -ERANGE;
-	*value = (uint32_t)number;
-	return 0;
-}
-
-/* parse_number with a sentence. */
+/* A decimal number, -EINVAL, or -ERANGE outside lowest..highest. */
 static int take_number(const struct word *word, const char *what, uint32_t lowest, uint32_t highest,
 	unsigned int line, uint32_t *value, struct nefs_error *err)
 {
-	int failed = parse_number(word, lowest, highest, value);
+	uint64_t number;
+	int failed = nefs_number_parse(
+		word->start, word->size, NUMBER_DECIMAL, lowest, highest, &number);
 
-	if (!failed)
+	if (!failed) {
+		*value = (uint32_t)number;
 		return 0;
+	}
 	return nefs_error_set(err, -failed,
 		"line %u: %s is %.*s; it must be a decimal number from %u to %u", line, what,
 		(int)(word->size < 32 ? word->size : 32), word->start, lowest, highest);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/nitro_enclaves.h>
+#include <nefs/addresses.h>
 #include <nefs/cleanup.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -232,30 +233,13 @@ static int insert_mapping(struct memory *memory, struct mapping *mapping)
 	return 0;
 }
 
-/* Reserves size bytes of addresses, aligned to the page size. MAP_FAILED with errno. */
-static void *reserve(uint64_t size)
-{
-	uint64_t span = size + MEMORY_PAGE_SIZE;
-	char *start =
-		mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	uint64_t before;
-
-	if (start == MAP_FAILED)
-		return start;
-	before = -(uint64_t)(uintptr_t)start & (MEMORY_PAGE_SIZE - 1);
-	if (before > 0)
-		munmap(start, before);
-	munmap(start + before + size, MEMORY_PAGE_SIZE - before);
-	return start + before;
-}
-
 /* Puts the chosen pages into the address space. Returns 0 or a negative errno. */
 static int map_pages(struct memory *memory, struct mapping *mapping)
 {
-	char *start = reserve(mapping->size);
+	char *start = nefs_reserve_addresses(mapping->size, MEMORY_PAGE_SIZE);
 	char *at = start;
 
-	if (start == MAP_FAILED)
+	if (!start)
 		return -errno;
 	for (size_t i = 0; i < mapping->extent_count; i++) {
 		const struct extent *extent = &mapping->extents[i];

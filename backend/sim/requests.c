@@ -2,8 +2,8 @@
 /* The driver's side of the PCI interface. */
 #include "driver.h"
 #include <errno.h>
+#include <nefs/clock.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 void request_interrupt(void *context, unsigned int vector)
@@ -31,16 +31,9 @@ static uint16_t reply_count(struct sim *sim)
 /* Waits until the device has answered once more than before. 0 or -ETIMEDOUT. */
 static int wait_for_reply(struct sim *sim, uint16_t before)
 {
-	struct timespec until;
+	const struct timespec until = nefs_deadline_ms(sim->reply_timeout_ms);
 	int waited = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += sim->reply_timeout_ms / 1000;
-	until.tv_nsec += (long)(sim->reply_timeout_ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	pthread_mutex_lock(&sim->irq);
 	/* The counter, as the vector may still be that of an earlier reply. */
 	while (reply_count(sim) == before && !waited)

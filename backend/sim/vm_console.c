@@ -2,11 +2,11 @@
 #include "vm_console.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <nefs/bell.h>
 #include <nefs/cleanup.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 /* Read at a time: no more than this is on the device thread's stack. */
@@ -23,7 +23,7 @@ struct vm_console {
 	size_t first;
 	size_t size;
 	bool finished; /* nothing more will come */
-	int bell;      /* eventfd: there is a next_reader */
+	int bell;      /* there is a next_reader */
 	sd_event_source *attached;
 
 	pthread_mutex_t lock; /* the one below; all above is the device thread's */
@@ -131,12 +131,9 @@ static void serve(struct vm_console *console)
 
 static int on_attached(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-	uint64_t count;
-
 	(void)source;
 	(void)revents;
-	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		return -errno;
+	nefs_bell_silence(fd);
 	serve(userdata);
 	return 0;
 }
@@ -184,9 +181,9 @@ struct vm_console *vm_console_new(sd_event *event, int fd)
 	console->reader = -1;
 	console->next_reader = -1;
 	pthread_mutex_init(&console->lock, NULL);
-	console->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	failed = console->bell < 0 ? -errno : 0;
-	if (!failed)
+	console->bell = nefs_bell_new();
+	failed = console->bell;
+	if (failed >= 0)
 		failed = sd_event_add_io(
 			event, &console->attached, console->bell, EPOLLIN, on_attached, console);
 	if (failed >= 0)
@@ -216,7 +213,6 @@ void vm_console_free(struct vm_console *console)
 
 int vm_console_attach(struct vm_console *console)
 {
-	const uint64_t one = 1;
 	int ends[2], replaced;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
@@ -227,9 +223,7 @@ int vm_console_attach(struct vm_console *console)
 	pthread_mutex_unlock(&console->lock);
 	if (replaced >= 0)
 		close(replaced);
-	if (write(console->bell, &one, sizeof(one)) < 0) {
-		/* Only a full counter fails: the thread is awake already. */
-	}
+	nefs_bell_ring(console->bell);
 	return ends[1];
 }
 

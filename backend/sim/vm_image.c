@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <nefs/cleanup.h>
+#include <nefs/io.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,15 +26,10 @@ static int copy_section(
 								: COPY_SIZE;
 		int failed = source->read(source, buffer, piece, section->offset + done);
 
+		if (!failed)
+			failed = nefs_write_all(fd, buffer, piece);
 		if (failed)
 			return failed;
-		for (size_t written = 0; written < piece;) {
-			ssize_t got = write(fd, (char *)buffer + written, piece - written);
-
-			if (got < 0)
-				return -errno;
-			written += (size_t)got;
-		}
 		done += piece;
 	}
 	return 0;

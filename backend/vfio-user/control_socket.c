@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "control_socket.h"
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <nefs/cleanup.h>
+#include <nefs/number.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,17 +33,10 @@ struct control_socket {
 
 /* ---- requests ---- */
 
-/* "0x1f" or "31", all of it. A leading 0 means octal to some: refused, as everywhere in nefs. */
+/* "0x1f" or "31". */
 static int parse_uid(const char *text, uint64_t *uid, struct nefs_error *err)
 {
-	bool hex = strncmp(text, "0x", 2) == 0;
-	const char *digits = hex ? text + 2 : text;
-	char *end;
-
-	errno = 0;
-	*uid = strtoull(digits, &end, hex ? 16 : 10);
-	if (errno || *end || !isxdigit((unsigned char)digits[0]) ||
-		(!hex && digits[0] == '0' && digits[1]))
+	if (nefs_number_parse(text, SIZE_MAX, NUMBER_HEX_TOO, 0, UINT64_MAX, uid))
 		return nefs_error_set(
 			err, EINVAL, "\"%s\" is no slot uid; list shows those there are", text);
 	return 0;

@@ -2,6 +2,7 @@
 #include "interrupts.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <nefs/bell.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -55,7 +56,6 @@ void interrupts_clear(struct interrupts *interrupts)
 
 void interrupts_raise(struct interrupts *interrupts, unsigned int vector)
 {
-	const uint64_t one = 1;
 	struct pollfd room = { .events = POLLOUT };
 
 	pthread_mutex_lock(&interrupts->lock);
@@ -64,10 +64,8 @@ void interrupts_raise(struct interrupts *interrupts, unsigned int vector)
 	 * would not do, as the client can take it away again.
 	 */
 	room.fd = interrupts->eventfds[vector];
-	if (room.fd >= 0 && poll(&room, 1, 0) == 1 && (room.revents & POLLOUT) &&
-		write(room.fd, &one, sizeof(one)) < 0) {
-		/* Full by now. */
-	}
+	if (room.fd >= 0 && poll(&room, 1, 0) == 1 && (room.revents & POLLOUT))
+		nefs_bell_ring(room.fd);
 	pthread_mutex_unlock(&interrupts->lock);
 }
 

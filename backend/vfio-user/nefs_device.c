@@ -7,12 +7,12 @@
 #include <errno.h>
 #include <getopt.h>
 #include <nefs/cleanup.h>
-#include <pthread.h>
+#include <nefs/number.h>
+#include <nefs/process.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
 struct options {
@@ -63,7 +63,6 @@ static int parse(int argc, char **argv, struct options *options, struct nefs_err
 		{ 0 },
 	};
 	int option;
-	char *end;
 
 	options->vm = vms[0];
 	while ((option = getopt_long(argc, argv, "hV", known, NULL)) >= 0) {
@@ -88,8 +87,8 @@ static int parse(int argc, char **argv, struct options *options, struct nefs_err
 					err, EINVAL, "--vsock %s: no comma, please", optarg);
 			break;
 		case 'r':
-			options->regions = strtoull(optarg, &end, 10);
-			if (*end || options->regions < 1 || options->regions > REGIONS_MAX)
+			if (nefs_number_parse(optarg, SIZE_MAX, NUMBER_DECIMAL, 1, REGIONS_MAX,
+				    &options->regions))
 				return nefs_error_set(err, EINVAL,
 					"--regions is a number from 1 to %d, not \"%s\"",
 					REGIONS_MAX, optarg);
@@ -109,34 +108,6 @@ static int parse(int argc, char **argv, struct options *options, struct nefs_err
 	if (!options->socket)
 		return nefs_error_set(err, EINVAL, "--socket PATH is missing");
 	return 0;
-}
-
-/* SIGTERM, SIGINT and SIGHUP end the loop. */
-static int watch_signals(sd_event *event)
-{
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
-	sigset_t blocked;
-	int failed = 0;
-
-	sigemptyset(&blocked);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		sigaddset(&blocked, signals[i]);
-	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; failed >= 0 && i < sizeof(signals) / sizeof(signals[0]); i++)
-		failed = sd_event_add_signal(event, NULL, signals[i], NULL, NULL);
-	return failed;
-}
-
-/* A virtual machine's firmware maps memory in hundreds of pieces, an fd each. */
-static void raise_fd_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
 }
 
 /* The end of vsock that consoles are read from. */
@@ -196,6 +167,7 @@ static int serve(const struct options *options, sd_event *event, struct nefs_err
 
 int main(int argc, char **argv)
 {
+	static const int ending[] = { SIGTERM, SIGINT, SIGHUP };
 	struct options options = { 0 };
 	struct nefs_error err = { 0 };
 	sd_event *event = NULL;
@@ -205,10 +177,12 @@ int main(int argc, char **argv)
 	if (failed > 0)
 		return EXIT_SUCCESS;
 	if (!failed) {
-		raise_fd_limit();
+		/* A virtual machine's firmware maps memory in hundreds of pieces, an fd each. */
+		nefs_raise_fd_limit(0);
 		failed = sd_event_new(&event);
 		if (failed >= 0)
-			failed = watch_signals(event);
+			failed = nefs_watch_signals(
+				event, ending, sizeof(ending) / sizeof(ending[0]), NULL, NULL);
 		if (failed < 0)
 			nefs_error_set(&err, -failed, "cannot set up the event loop: %s",
 				strerror(-failed));

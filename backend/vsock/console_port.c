@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <linux/virtio_vsock.h>
+#include <nefs/bell.h>
 #include <nefs/cleanup.h>
 #include <stdlib.h>
 #include <string.h>
@@ -232,15 +233,6 @@ static void handle(
 
 /* ---- the device ---- */
 
-static void take_signal(int call)
-{
-	uint64_t count;
-
-	if (read(call, &count, sizeof(count)) < 0) {
-		/* Nothing: the loop had it from the last time. */
-	}
-}
-
 static int on_received(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	struct console_port *console_port = userdata;
@@ -251,7 +243,7 @@ static int on_received(sd_event_source *source, int fd, uint32_t revents, void *
 
 	(void)source;
 	(void)revents;
-	take_signal(fd);
+	nefs_bell_silence(fd);
 	/* As many as the queue can hold; more raise the signal again. */
 	for (unsigned int i = 0;
 		i < VHOST_PACKETS && vhost_receive(&console_port->vsock, &memory, &size, &packet);
@@ -271,7 +263,7 @@ static int on_taken(sd_event_source *source, int fd, uint32_t revents, void *use
 
 	(void)source;
 	(void)revents;
-	take_signal(fd);
+	nefs_bell_silence(fd);
 	LIST_FOREACH(reader, &console_port->readers, siblings)
 	{
 		resume(reader);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vhost_user.h"
 #include <errno.h>
+#include <nefs/bell.h>
 #include <nefs/cleanup.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -247,7 +247,7 @@ static void make_available(struct vhost_queue *queue, unsigned int packet)
 	queue->available++;
 	queue->idle &= ~(1ULL << packet);
 	__atomic_store_n(&ring->index, queue->available, __ATOMIC_RELEASE);
-	eventfd_write(queue->kick, 1);
+	nefs_bell_ring(queue->kick);
 }
 
 /* A packet that the device is done with, or false. What it says that can't be is passed over. */
@@ -273,9 +273,11 @@ static int open_queue(struct vhost_queue *queue, uint8_t *memory)
 {
 	queue->memory = memory;
 	queue->idle = UINT64_MAX;
-	queue->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	queue->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return queue->kick < 0 || queue->call < 0 ? -errno : 0;
+	queue->kick = nefs_bell_new();
+	if (queue->kick < 0)
+		return queue->kick;
+	queue->call = nefs_bell_new();
+	return queue->call < 0 ? queue->call : 0;
 }
 
 bool vhost_receive(

@@ -23,7 +23,7 @@
 
 struct vhost_queue {
 	uint8_t *memory;    /* of its rings and packets */
-	int kick, call;	    /* eventfds: we tell them, they tell us */
+	int kick, call;	    /* bells: we tell them, they tell us */
 	uint16_t used;	    /* how much of the used ring has been looked at */
 	uint16_t available; /* entries made available so far */
 	uint64_t idle;	    /* a bit for each packet that is ours */

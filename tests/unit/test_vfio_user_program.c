@@ -200,6 +200,9 @@ static void test_wrong_options(void)
 			"at most 107 characters" },
 		{ { "--socket", device_path, "--regions", "0" }, "--regions is a number" },
 		{ { "--socket", device_path, "--regions", "9x" }, "--regions is a number" },
+		{ { "--socket", device_path, "--regions", "010" }, "--regions is a number" },
+		{ { "--socket", device_path, "--regions", "+5" }, "--regions is a number" },
+		{ { "--socket", device_path, "--regions", " 5" }, "--regions is a number" },
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {

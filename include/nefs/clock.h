@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The clock that nobody sets, CLOCK_MONOTONIC. Any thread. */
+#ifndef NEFS_CLOCK_H
+#define NEFS_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+/* Now, in microseconds. */
+uint64_t nefs_now_usec(void);
+
+/* The moment so many milliseconds from now, for pthread_cond_timedwait on this clock. */
+struct timespec nefs_deadline_ms(uint64_t ms);
+
+#endif
