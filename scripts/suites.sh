@@ -289,13 +289,20 @@ suite_shell() {
 	done
 }
 
-# docs/ioctl.md says what the table of cases says.
-suite_doc() {
+# checked NAME COMMAND...: a check that tells in its last line, "N passed, N failed".
+checked() {
 	local status=0
 
-	"$NEFS_SOURCE/scripts/check-ioctl-doc" "$1/tests/conformance/ne-conformance" \
-		"$NEFS_SOURCE/docs/ioctl.md" >"$logs/$suite.output" 2>&1 || status=$?
-	tally_line $status "$logs/$suite.output"
+	"${@:2}" >"$logs/$suite.$1.output" 2>&1 || status=$?
+	tally_line $status "$logs/$suite.$1.output"
+}
+
+# docs/ioctl.md says what the table of cases says, and no include runs up.
+suite_doc() {
+	checked ioctl "$NEFS_SOURCE/scripts/check-ioctl-doc" \
+		"$1/tests/conformance/ne-conformance" "$NEFS_SOURCE/docs/ioctl.md"
+	checked layers "$NEFS_SOURCE/scripts/check-layers"
+	checked layers-try "$NEFS_SOURCE/scripts/check-layers" --try
 }
 
 suite_man() {
