@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The command line of nefs (design.md §2). */
+/* The command line of nefs, as in nefs(8). */
 #ifndef NEFS_OPTIONS_H
 #define NEFS_OPTIONS_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What people write into control files: sizes, numbers, cpu-lists (design.md §1, "Values").
+ * What people write into control files: sizes, numbers, cpu-lists (docs/interface.md §2).
  *
  * All parsers take one value, already trimmed and NUL-terminated, and change *result only on
  * success. They return 0, -EINVAL (malformed) or -ERANGE, with a sentence. Any thread.
