@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <limits.h>
+#include <nefs/ne_limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,7 +80,8 @@ static int check_backend(struct options *options, struct nefs_error *err)
 		return nefs_error_set(err, EINVAL, "arch=%s: it is host or any", options->arch);
 	backend->any_arch = options->arch && strcmp(options->arch, "any") == 0;
 	if (options->sim_cpus) {
-		failed = value_number(options->sim_cpus, 4, 65536, &number, err);
+		failed = value_number(
+			options->sim_cpus, NE_SIM_CPUS_MIN, NE_SIM_CPUS_MAX, &number, err);
 		if (failed) {
 			nefs_error_prefix(err, "sim_cpus");
 			return failed;
@@ -87,9 +89,9 @@ static int check_backend(struct options *options, struct nefs_error *err)
 		backend->sim_cpus = (unsigned int)number;
 	}
 	if (options->sim_memory) {
-		failed = value_size(
-			options->sim_memory, 2ULL << 20, 1ULL << 50, &backend->sim_memory, err);
-		if (!failed && backend->sim_memory % (2ULL << 20))
+		failed = value_size(options->sim_memory, NE_MEMORY_UNIT, NE_SIM_MEMORY_MAX,
+			&backend->sim_memory, err);
+		if (!failed && backend->sim_memory % NE_MEMORY_UNIT)
 			failed = nefs_error_set(err, EINVAL, "'%s' is not a multiple of 2 MiB",
 				options->sim_memory);
 		if (failed) {

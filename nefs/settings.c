@@ -3,6 +3,7 @@
 #include "values.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <nefs/ne_limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,20 +38,20 @@ static int parse(
 
 	switch (setting) {
 	case SETTING_MEMORY:
-		failed = value_size(value, MEMORY_MIN, UINT64_MAX, &parsed->number, err);
-		if (!failed && parsed->number % MEMORY_UNIT)
+		failed = value_size(value, NE_MEMORY_MIN, UINT64_MAX, &parsed->number, err);
+		if (!failed && parsed->number % NE_MEMORY_UNIT)
 			failed = nefs_error_set(err, EINVAL,
 				"'%.40s' is not a multiple of 2 MiB; the nearest below is %" PRIu64
 				"M",
-				value, (uint64_t)(parsed->number / MEMORY_UNIT * 2));
+				value, (uint64_t)(parsed->number / NE_MEMORY_UNIT * 2));
 		return failed;
 	case SETTING_VCPUS:
 		return value_number(value, 1, VALUE_CPU_MAX + 1, &parsed->number, err);
 	case SETTING_CPUS:
 		return *value ? value_cpu_list(value, &parsed->cpus, &parsed->cpu_count, err) : 0;
 	case SETTING_CID:
-		failed = value_number(value, 0, UINT32_MAX - 1, &parsed->number, err);
-		if (!failed && parsed->number >= 1 && parsed->number <= 3)
+		failed = value_number(value, 0, NE_CID_LAST, &parsed->number, err);
+		if (!failed && parsed->number && !ne_cid_is_valid(parsed->number))
 			failed = nefs_error_set(err, ERANGE,
 				"CID %" PRIu64 " is reserved; write 0 (the device chooses) or 4 to "
 				"4294967294",

@@ -9,10 +9,6 @@
 #include <nefs/backend.h>
 #include <stdio.h>
 
-/* The smallest enclave, and the granularity (facts/driver.md §1). */
-#define MEMORY_MIN  (64ULL << 20)
-#define MEMORY_UNIT (2ULL << 20)
-
 enum setting {
 	SETTING_MEMORY,
 	SETTING_VCPUS,

@@ -9,14 +9,15 @@
 #define NEFS_VALUES_H
 
 #include <nefs/error.h>
+#include <nefs/ne_limits.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* Longest text that a control file takes; more is E2BIG, as in kernfs. */
 #define VALUE_MAX 4096
 
-/* Highest CPU number in a cpu-list; Linux's NR_CPUS is 8192 at most. */
-#define VALUE_CPU_MAX 65535
+/* Highest CPU number in a cpu-list. */
+#define VALUE_CPU_MAX (NE_CPUS_MAX - 1)
 
 /*
  * Copies text without the white space around it into value and terminates it. EINVAL if a NUL

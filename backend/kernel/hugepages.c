@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <linux/mman.h>
 #include <nefs/cleanup.h>
+#include <nefs/ne_limits.h>
 #include <numaif.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,9 +17,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-/* The driver takes regions of multiples of this (docs/facts/driver.md §1). */
-#define LEAST_PAGE_SIZE (2ULL << 20)
 
 /* Nodes that a mask for mbind has room for; more than any kernel is built for. */
 #define NODES_MAX     1024
@@ -53,7 +51,7 @@ static bool read_size(int dir, const char *name, bool of_node, struct ne_dev_pag
 		kib > UINT64_MAX >> 10)
 		return false;
 	pages->size = kib << 10;
-	if (pages->size < LEAST_PAGE_SIZE || (pages->size & (pages->size - 1)) != 0)
+	if (pages->size < NE_MEMORY_UNIT || (pages->size & (pages->size - 1)) != 0)
 		return false;
 	snprintf(path, sizeof(path), "%s/nr_hugepages", name);
 	if (sysfs_read_number(dir, path, &pages->total) < 0)
@@ -136,7 +134,7 @@ int hugepages_map(
 	void *mapped;
 	int failed;
 
-	if (page_size < LEAST_PAGE_SIZE || (page_size & (page_size - 1)) != 0 || size == 0 ||
+	if (page_size < NE_MEMORY_UNIT || (page_size & (page_size - 1)) != 0 || size == 0 ||
 		size % page_size != 0 || size > SIZE_MAX)
 		return nefs_error_set(err, EINVAL,
 			"%" PRIu64 " bytes cannot be mapped in pages of %" PRIu64, size, page_size);

@@ -6,6 +6,7 @@
 #include "pool.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <nefs/ne_limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -16,10 +17,6 @@
 #include <linux/vm_sockets.h>
 
 #define SYSFS "/sys"
-
-/* The hypervisor prints an enclave's console to whoever connects (docs/facts/eif.md §7). */
-#define CONSOLE_CID	   0
-#define CONSOLE_PORT_FIRST 10000
 
 struct kernel_dev {
 	struct ne_dev dev;
@@ -79,14 +76,14 @@ static void kernel_unmap(struct ne_dev *dev, void *address, uint64_t size)
 
 static int kernel_console(struct ne_dev *dev, int enclave_fd, uint64_t cid, struct nefs_error *err)
 {
-	struct sockaddr_vm address = { .svm_family = AF_VSOCK, .svm_cid = CONSOLE_CID };
+	struct sockaddr_vm address = { .svm_family = AF_VSOCK, .svm_cid = NE_CONSOLE_CID };
 	int fd, code;
 
 	(void)dev;
 	(void)enclave_fd;
-	if (cid > UINT32_MAX - CONSOLE_PORT_FIRST)
+	if (cid > UINT32_MAX - NE_CONSOLE_PORT)
 		return nefs_error_set(err, EINVAL, "there is no console port for so high a CID");
-	address.svm_port = CONSOLE_PORT_FIRST + (uint32_t)cid;
+	address.svm_port = NE_CONSOLE_PORT + (uint32_t)cid;
 	fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return nefs_error_set(err, errno, "cannot make a vsock socket for the console: %s",

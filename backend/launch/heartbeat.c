@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <nefs/clock.h>
 #include <nefs/list.h>
+#include <nefs/ne_limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -266,16 +267,16 @@ static void listen_error(const struct heartbeat *heartbeat, int failed, struct n
 			"vsock port %d, on which enclaves report in, has been taken by another "
 			"process for %u ms: wait until nitro-cli has started its enclave, or stop "
 			"what holds the port (ss --vsock -lp)",
-			HEARTBEAT_PORT, heartbeat->endpoint->retry_ms);
+			NE_HEARTBEAT_PORT, heartbeat->endpoint->retry_ms);
 	else if (failed == -EAFNOSUPPORT || failed == -EADDRNOTAVAIL || failed == -ENODEV)
 		nefs_error_set(err, EIO,
 			"cannot listen on vsock port %d, on which enclaves report in: %s: this "
 			"kernel's vsock has no transport (modprobe vsock vmw_vsock_virtio_transport)",
-			HEARTBEAT_PORT, strerror(-failed));
+			NE_HEARTBEAT_PORT, strerror(-failed));
 	else
 		nefs_error_set(err, EIO,
 			"cannot listen on vsock port %d, on which enclaves report in: %s",
-			HEARTBEAT_PORT, strerror(-failed));
+			NE_HEARTBEAT_PORT, strerror(-failed));
 }
 
 /* The port's fate is known: tell all that wait for it. */
@@ -416,7 +417,7 @@ static int vsock_listen(const struct heartbeat_endpoint *endpoint)
 {
 	const struct sockaddr_vm address = {
 		.svm_family = AF_VSOCK,
-		.svm_port = HEARTBEAT_PORT,
+		.svm_port = NE_HEARTBEAT_PORT,
 		.svm_cid = VMADDR_CID_ANY,
 	};
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -18,7 +18,6 @@
 #include <sys/queue.h>
 #include <systemd/sd-event.h>
 
-#define HEARTBEAT_PORT 9000
 #define HEARTBEAT_BYTE 0xb7
 
 /* Most connections kept at a time; one more pushes the oldest out. */

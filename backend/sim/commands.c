@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <nefs/cleanup.h>
+#include <nefs/ne_limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,8 +159,7 @@ static int cmd_enclave_start(struct device *device, const void *payload, struct 
 		return -EBUSY;
 	if (request->flags > 1 || !slot->mem_size || !slot->nr_vcpus)
 		return -EINVAL;
-	if (request->enclave_cid &&
-		(request->enclave_cid <= 3 || request->enclave_cid >= UINT32_MAX))
+	if (request->enclave_cid && !ne_cid_is_valid(request->enclave_cid))
 		return -EINVAL;
 	result = slots_set_cid(device->slots, slot, request->enclave_cid);
 	if (result)
@@ -235,8 +235,8 @@ static int cmd_slot_add_mem(struct device *device, const void *payload, struct n
 		return -ENOENT;
 	if (slot->state != NE_SLOT_INIT)
 		return -EBUSY;
-	if (!request->size || request->size % SLOT_MEMORY_UNIT ||
-		request->paddr % SLOT_MEMORY_UNIT || request->size > UINT64_MAX - request->paddr)
+	if (!request->size || request->size % NE_MEMORY_UNIT || request->paddr % NE_MEMORY_UNIT ||
+		request->size > UINT64_MAX - request->paddr)
 		return -EINVAL;
 	if (!dma_map_covers(&device->dma, request->paddr, request->size))
 		return -EFAULT;
@@ -272,7 +272,7 @@ static int cmd_slot_add_bulk_vcpus(
 		return -ENOENT;
 	if (slot->state != NE_SLOT_INIT)
 		return -EBUSY;
-	if (!request->nr_vcpus || request->nr_vcpus > SLOT_VCPU_ID_MAX - slot->nr_vcpus)
+	if (!request->nr_vcpus || request->nr_vcpus > NE_CPUS_MAX - slot->nr_vcpus)
 		return -EINVAL;
 	/* The device chooses which; it names none. */
 	slot->nr_vcpus += request->nr_vcpus;

@@ -17,9 +17,6 @@
 
 #define CPU_THREADS_PER_CORE 2
 
-/* Most CPU threads of a machine; the device takes no vCPU id from here on. */
-#define CPU_COUNT_MAX 65536
-
 struct cpu_pool;
 
 /* A core that an enclave has claimed. */
@@ -34,7 +31,7 @@ struct cpu_claims {
 	size_t room;
 };
 
-/* A machine of cpus threads (even, 2..CPU_COUNT_MAX). NULL: out of memory. */
+/* A machine of cpus threads (even, 2..NE_CPUS_MAX). NULL: out of memory. */
 struct cpu_pool *cpu_pool_new(uint32_t cpus);
 void cpu_pool_free(struct cpu_pool *pool);
 

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <nefs/clock.h>
 #include <nefs/container_of.h>
+#include <nefs/ne_limits.h>
 #include <nefs/thread.h>
 #include <search.h>
 #include <stdlib.h>
@@ -385,15 +386,15 @@ static void probe(struct sim *sim)
 
 static int check_options(const struct sim_options *options, struct nefs_error *err)
 {
-	if (options->cpus < 4 || options->cpus % 2 || options->cpus > CPU_COUNT_MAX)
+	if (options->cpus < NE_SIM_CPUS_MIN || options->cpus % 2 || options->cpus > NE_SIM_CPUS_MAX)
 		return nefs_error_set(err, EINVAL,
-			"sim_cpus=%u: a simulated machine has an even number of CPU threads, 4 to %d",
-			options->cpus, CPU_COUNT_MAX);
+			"sim_cpus=%u: a simulated machine has an even number of CPU threads, %d to %d",
+			options->cpus, NE_SIM_CPUS_MIN, NE_SIM_CPUS_MAX);
 	if (!options->memory || options->memory % MEMORY_PAGE_SIZE ||
-		options->memory > MEMORY_SIZE_MAX)
+		options->memory > NE_SIM_MEMORY_MAX)
 		return nefs_error_set(err, EINVAL,
 			"sim_memory=%" PRIu64 ": it is a multiple of 2 MiB, up to %llu GiB",
-			options->memory, MEMORY_SIZE_MAX >> 30);
+			options->memory, NE_SIM_MEMORY_MAX >> 30);
 	return 0;
 }
 

@@ -14,8 +14,6 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
-#define NE_MIN_ENCLAVE_MEMORY (64ULL << 20)
-
 enum enclave_fd_state {
 	ENCLAVE_INIT,
 	ENCLAVE_RUNNING,

@@ -5,6 +5,7 @@
 #include "user_copy.h"
 #include <errno.h>
 #include <nefs/eif.h>
+#include <nefs/ne_limits.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -148,13 +149,13 @@ static int start_enclave(struct sim *sim, struct enclave_fd *enclave, uint64_t a
 		return -EFAULT;
 	if (info.flags >= NE_ENCLAVE_START_MAX_FLAG_VAL)
 		return -NE_ERR_INVALID_FLAG_VALUE;
-	if ((info.enclave_cid >= 1 && info.enclave_cid <= 3) || info.enclave_cid >= UINT32_MAX)
+	if (info.enclave_cid && !ne_cid_is_valid(info.enclave_cid))
 		return -NE_ERR_INVALID_ENCLAVE_CID;
 	if (enclave->state != ENCLAVE_INIT)
 		return -NE_ERR_NOT_IN_INIT_STATE;
 	if (!enclave->device_regions)
 		return -NE_ERR_NO_MEM_REGIONS_ADDED;
-	if (enclave->memory < NE_MIN_ENCLAVE_MEMORY)
+	if (enclave->memory < NE_MEMORY_MIN)
 		return -NE_ERR_ENCLAVE_MEM_MIN_SIZE;
 	if (!enclave->vcpu_count)
 		return -NE_ERR_NO_VCPUS_ADDED;

@@ -17,16 +17,15 @@
 #define NEFS_SIM_MEMORY_H
 
 #include <nefs/error.h>
+#include <nefs/ne_limits.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define MEMORY_PAGE_SIZE (2ULL << 20)
+/* Smaller huge pages would be of no use to an enclave, larger ones are not needed to try things. */
+#define MEMORY_PAGE_SIZE NE_MEMORY_UNIT
 
 /* Simulated physical address of the first page. */
 #define MEMORY_BASE (4ULL << 30)
-
-/* Largest machine, in bytes: far beyond what is useful, and far below any wrap. */
-#define MEMORY_SIZE_MAX (4ULL << 40)
 
 struct memory;
 
@@ -37,7 +36,7 @@ struct memory_run {
 };
 
 /*
- * Makes size bytes (a multiple of MEMORY_PAGE_SIZE, up to MEMORY_SIZE_MAX) of empty pages.
+ * Makes size bytes (a multiple of MEMORY_PAGE_SIZE, up to NE_SIM_MEMORY_MAX) of empty pages.
  * ENOMEM, EMFILE.
  */
 int memory_new(uint64_t size, struct memory **memory, struct nefs_error *err);

@@ -2,15 +2,13 @@
 #include "slots.h"
 #include <errno.h>
 #include <nefs/cleanup.h>
+#include <nefs/ne_limits.h>
 #include <nefs/ne_pci.h>
 #include <search.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Beyond it there is only VMADDR_CID_ANY. */
-#define CID_LAST 0xfffffffeULL
 
 struct slots {
 	struct slot **table; /* by ascending uid: new ones go to the end */
@@ -21,7 +19,7 @@ struct slots {
 	uint64_t regions_max;
 	void *regions; /* tsearch tree of struct slot_region: all that are owned */
 	void *cids;    /* tsearch tree of struct slot: all that have a CID */
-	uint64_t vcpu_used[SLOT_VCPU_ID_MAX / 64];
+	uint64_t vcpu_used[NE_CPUS_MAX / 64];
 };
 
 /* Regions that overlap are equal: as those in the tree are disjoint, their order is total. */
@@ -189,7 +187,7 @@ int slots_add_region(struct slots *slots, struct slot *slot, uint64_t paddr, uin
 
 int slots_add_vcpu(struct slots *slots, struct slot *slot, uint32_t id)
 {
-	if (id >= SLOT_VCPU_ID_MAX)
+	if (id >= NE_CPUS_MAX)
 		return -EINVAL;
 	if (slots->vcpu_used[id / 64] & 1ULL << id % 64)
 		return -EEXIST;
@@ -216,7 +214,7 @@ int slots_set_cid(struct slots *slots, struct slot *slot, uint64_t cid)
 		/* There are fewer slots than CIDs: at most SLOT_COUNT_MAX steps find a free one. */
 		do {
 			cid = slots->next_cid;
-			slots->next_cid = cid == CID_LAST ? SLOT_CID_FIRST : cid + 1;
+			slots->next_cid = cid == NE_CID_LAST ? SLOT_CID_FIRST : cid + 1;
 		} while (slots_find_cid(slots, cid));
 	}
 	slot->cid = cid;

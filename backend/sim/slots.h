@@ -21,12 +21,6 @@
 /* Most memory regions of a slot, unless slots_set_regions_max says otherwise. */
 #define SLOT_REGIONS_MAX 512
 
-/* Memory comes in pieces of this size. */
-#define SLOT_MEMORY_UNIT (2ULL << 20)
-
-/* vCPU ids are below this. */
-#define SLOT_VCPU_ID_MAX 65536
-
 /* First CID that the device chooses by itself. */
 #define SLOT_CID_FIRST 16
 
@@ -98,7 +92,7 @@ void slots_release(struct slots *slots, struct slot *slot);
  */
 int slots_add_region(struct slots *slots, struct slot *slot, uint64_t paddr, uint64_t size);
 
-/* Adds a vCPU by its id. -EINVAL (SLOT_VCPU_ID_MAX), -EEXIST if some slot has it, -ENOMEM. */
+/* Adds a vCPU by its id. -EINVAL: not below NE_CPUS_MAX, -EEXIST if some slot has it, -ENOMEM. */
 int slots_add_vcpu(struct slots *slots, struct slot *slot, uint32_t id);
 
 /*

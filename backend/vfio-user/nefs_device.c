@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <nefs/cleanup.h>
+#include <nefs/ne_limits.h>
 #include <nefs/number.h>
 #include <nefs/process.h>
 #include <signal.h>
@@ -116,7 +117,7 @@ static int open_console_port(const char *vsock, sd_event *event, struct server *
 {
 	NEFS_AUTO_FREE char *path = NULL;
 
-	if (asprintf(&path, "%s/%d.sock", vsock, CONSOLE_PORT_CID) < 0)
+	if (asprintf(&path, "%s/%d.sock", vsock, NE_CONSOLE_CID) < 0)
 		return nefs_error_set(err, ENOMEM, "out of memory");
 	return console_port_new(event, path, server_device(server), console_port, err);
 }

@@ -6,6 +6,7 @@
 #include <linux/virtio_vsock.h>
 #include <nefs/bell.h>
 #include <nefs/cleanup.h>
+#include <nefs/ne_limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -50,7 +51,7 @@ static void send_packet(struct console_port *console_port, const struct virtio_v
 	size_t size)
 {
 	struct virtio_vsock_hdr header = {
-		.src_cid = htole64(CONSOLE_PORT_CID),
+		.src_cid = htole64(NE_CONSOLE_CID),
 		.dst_cid = to->src_cid,
 		.src_port = to->dst_port,
 		.dst_port = to->src_port,
@@ -162,10 +163,10 @@ static struct reader *add_reader(
 	NEFS_AUTO_CLOSE int console = -1;
 	struct reader *reader;
 
-	if (port < CONSOLE_PORT_BASE || console_port->count >= CONSOLE_PORT_CONNECTIONS_MAX)
+	if (port < NE_CONSOLE_PORT || console_port->count >= CONSOLE_PORT_CONNECTIONS_MAX)
 		return NULL;
 	console = device_console(console_port->device,
-		device_slot_of_cid(console_port->device, port - CONSOLE_PORT_BASE));
+		device_slot_of_cid(console_port->device, port - NE_CONSOLE_PORT));
 	reader = console >= 0 ? calloc(1, sizeof(*reader)) : NULL;
 	if (!reader)
 		return NULL;
@@ -190,7 +191,7 @@ static void handle(
 	const uint16_t operation = le16toh(header->op);
 	struct reader *reader;
 
-	if (le64toh(header->dst_cid) != CONSOLE_PORT_CID ||
+	if (le64toh(header->dst_cid) != NE_CONSOLE_CID ||
 		le16toh(header->type) != VIRTIO_VSOCK_TYPE_STREAM)
 		return;
 	reader = find_reader(console_port, header);

@@ -12,9 +12,6 @@
 #include <nefs/error.h>
 #include <systemd/sd-event.h>
 
-#define CONSOLE_PORT_CID  0
-#define CONSOLE_PORT_BASE 10000
-
 /* Console connections at a time; one more is refused. */
 #define CONSOLE_PORT_CONNECTIONS_MAX 64
 

@@ -84,6 +84,7 @@ def test_too_many_words(point):
     ("backend=sim,sim_cpus=x", ["sim_cpus", "x"]), ("backend=sim,sim_cpus=0", ["sim_cpus"]),
     ("backend=sim,sim_cpus=010", ["sim_cpus"]), ("backend=sim,sim_cpus=-4", ["sim_cpus"]),
     ("backend=sim,sim_memory=1", ["sim_memory"]), ("backend=sim,sim_memory=4GB", ["sim_memory"]),
+    ("backend=sim,sim_memory=8T", ["sim_memory", "8T", "out of range", "4398046511104"]),
     ("backend=sim,sim_vm=kvm", ["sim_vm", "kvm"]),
     ("heartbeat=maybe", ["heartbeat", "maybe"]), ("arch=arm64", ["arch", "arm64"]),
     ("backend=sim,group=nosuchgroup", ["group", "nosuchgroup"])])

@@ -4,6 +4,7 @@
 #include "slots.h"
 #include "test_device_bench.h"
 #include <errno.h>
+#include <nefs/ne_limits.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -244,7 +245,7 @@ static void test_no_slot(void)
 static void test_memory(void)
 {
 	uint64_t uid = bench_alloc(&bench), other = bench_alloc(&bench);
-	const uint64_t unit = SLOT_MEMORY_UNIT, base = BENCH_BASE, end = base + BENCH_MEMORY;
+	const uint64_t unit = NE_MEMORY_UNIT, base = BENCH_BASE, end = base + BENCH_MEMORY;
 	struct ne_reply reply;
 
 	CU_ASSERT_EQUAL(bench_add_mem(&bench, uid, base, 0), -EINVAL);
@@ -274,7 +275,7 @@ static void test_memory(void)
 static void test_region_limit(void)
 {
 	uint64_t uid = bench_alloc(&bench), other = bench_alloc(&bench);
-	const uint64_t unit = SLOT_MEMORY_UNIT, far = BENCH_BASE << 4;
+	const uint64_t unit = NE_MEMORY_UNIT, far = BENCH_BASE << 4;
 
 	/* A sparse file behind more memory than the bench has. */
 	CU_ASSERT_EQUAL(device_dma_map(bench.device, far, 4096 * MIB, bench.memory, 0), 0);
@@ -293,8 +294,8 @@ static void test_vcpus(void)
 	CU_ASSERT_EQUAL(bench_add_vcpu(&bench, uid, 2), 0);
 	CU_ASSERT_EQUAL(bench_add_vcpu(&bench, uid, 2), -EEXIST);
 	CU_ASSERT_EQUAL(bench_add_vcpu(&bench, other, 2), -EEXIST);
-	CU_ASSERT_EQUAL(bench_add_vcpu(&bench, uid, SLOT_VCPU_ID_MAX - 1), 0);
-	CU_ASSERT_EQUAL(bench_add_vcpu(&bench, uid, SLOT_VCPU_ID_MAX), -EINVAL);
+	CU_ASSERT_EQUAL(bench_add_vcpu(&bench, uid, NE_CPUS_MAX - 1), 0);
+	CU_ASSERT_EQUAL(bench_add_vcpu(&bench, uid, NE_CPUS_MAX), -EINVAL);
 	CU_ASSERT_EQUAL(bench_add_vcpu(&bench, uid, UINT32_MAX), -EINVAL);
 	CU_ASSERT_EQUAL(
 		bench_command(&bench, NE_CMD_SLOT_ADD_BULK_VCPUS, &bulk, sizeof(bulk), &reply), 0);
@@ -307,7 +308,7 @@ static void test_vcpus(void)
 	CU_ASSERT_EQUAL(
 		bench_command(&bench, NE_CMD_SLOT_ADD_BULK_VCPUS, &bulk, sizeof(bulk), &reply),
 		-EINVAL);
-	bulk.nr_vcpus = SLOT_VCPU_ID_MAX - 8 + 1;
+	bulk.nr_vcpus = NE_CPUS_MAX - 8 + 1;
 	CU_ASSERT_EQUAL(
 		bench_command(&bench, NE_CMD_SLOT_ADD_BULK_VCPUS, &bulk, sizeof(bulk), &reply),
 		-EINVAL);
@@ -586,8 +587,8 @@ static void test_hammer(void)
 			break;
 		case 3: /* a slot that may exist, addresses that may be memory */
 			junk[0] = r >> 60;
-			junk[1] = BENCH_BASE + (junk[1] % 128) * SLOT_MEMORY_UNIT;
-			junk[2] = (junk[2] % 4) * SLOT_MEMORY_UNIT;
+			junk[1] = BENCH_BASE + (junk[1] % 128) * NE_MEMORY_UNIT;
+			junk[2] = (junk[2] % 4) * NE_MEMORY_UNIT;
 			device_write(bench.device, NE_REG_SEND_DATA, junk, 24);
 			break;
 		case 4:

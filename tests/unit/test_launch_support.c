@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <nefs/ne_limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,7 +54,7 @@ static socklen_t abstract_name(struct sockaddr_un *address, const char *role, ui
 static int local_listen(const struct heartbeat_endpoint *endpoint)
 {
 	struct sockaddr_un address;
-	socklen_t length = abstract_name(&address, "port", HEARTBEAT_PORT);
+	socklen_t length = abstract_name(&address, "port", NE_HEARTBEAT_PORT);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int failed;
 
@@ -107,7 +108,7 @@ int local_connect(uint64_t cid)
 	length = abstract_name(&own, role, cid);
 	if (bind(fd, (struct sockaddr *)&own, length) < 0 ||
 		connect(fd, (struct sockaddr *)&port,
-			abstract_name(&port, "port", HEARTBEAT_PORT)) < 0) {
+			abstract_name(&port, "port", NE_HEARTBEAT_PORT)) < 0) {
 		close(fd);
 		return -1;
 	}
