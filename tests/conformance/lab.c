@@ -57,8 +57,6 @@ static int sim_slots(void *context)
 /* Its free pages come in a row where they can. */
 static int sim_arrange(void *context, size_t pages)
 {
-	(void)context;
-	(void)pages;
 	return 0;
 }
 

@@ -55,7 +55,6 @@ static int map_other_node(void *context, void **address)
 	struct bitmask *nodes;
 	void *page;
 
-	(void)context;
 	for (int node = 0; node <= numa_max_node(); node++)
 		if (node != pool && numa_node_size64(node, NULL) > 0)
 			other = node;
@@ -108,7 +107,6 @@ static int arrange(void *context, size_t pages)
 	int result = 0;
 	char *memory;
 
-	(void)context;
 	if (!placed || pagemap < 0)
 		return -ENOMEM;
 	memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,

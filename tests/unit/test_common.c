@@ -133,7 +133,6 @@ struct drain {
 
 static void on_signal(int number)
 {
-	(void)number;
 }
 
 /* Reads slowly from a pipe and interrupts its writer all the time: EINTR and short counts. */

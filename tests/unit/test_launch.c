@@ -25,7 +25,6 @@ static unsigned int fds_before;
 
 static bool has_listener(void *context)
 {
-	(void)context;
 	return heartbeat_fds(backend->heartbeat) > 0;
 }
 

@@ -43,7 +43,6 @@ static int device_open(struct ne_dev *dev, struct nefs_error *err)
 		device->device_fds++;
 	}
 	pthread_mutex_unlock(&device->lock);
-	(void)err;
 	return fd;
 }
 
@@ -179,7 +178,6 @@ static void device_close(struct ne_dev *dev, int fd)
 
 static int device_node(struct ne_dev *dev)
 {
-	(void)dev;
 	return -1;
 }
 
@@ -187,7 +185,6 @@ static size_t device_pages(struct ne_dev *dev, struct ne_dev_pages *pages, size_
 {
 	struct test_device *device = (struct test_device *)dev;
 
-	(void)max;
 	pthread_mutex_lock(&device->lock);
 	pages[0].size = PAGE_SIZE_;
 	pages[0].total = device->pages_free;
@@ -202,7 +199,6 @@ static int device_map(struct ne_dev *dev, uint64_t size, uint64_t page_size, voi
 	struct test_device *device = (struct test_device *)dev;
 	int failed;
 
-	(void)page_size;
 	pthread_mutex_lock(&device->lock);
 	failed = planned(device, TEST_MAP);
 	if (failed == 0) {
@@ -231,8 +227,6 @@ static int device_console(struct ne_dev *dev, int enclave_fd, uint64_t cid, stru
 	struct test_device *device = (struct test_device *)dev;
 	int fd;
 
-	(void)cid;
-	(void)err;
 	pthread_mutex_lock(&device->lock);
 	fd = fcntl(device->by_fd[enclave_fd].console_read, F_DUPFD_CLOEXEC, 3);
 	if (fd >= 0)
@@ -247,7 +241,6 @@ static bool device_explain(struct ne_dev *dev, int enclave_fd, char *text, size_
 {
 	struct test_device *device = (struct test_device *)dev;
 
-	(void)enclave_fd;
 	if (!device->explanation)
 		return false;
 	snprintf(text, size, "%s", device->explanation);

@@ -98,7 +98,6 @@ static size_t machine_pages(struct ne_dev *dev, struct ne_dev_pages *pages, size
 {
 	struct machine *machine = (struct machine *)dev;
 
-	(void)max;
 	memcpy(pages, machine->promised, sizeof(machine->promised));
 	return 2;
 }

@@ -36,9 +36,6 @@ static void must(bool holds, const char *what)
 
 static int on_end(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-	(void)fd;
-	(void)revents;
-	(void)userdata;
 	return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
