@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Where the CPU pool of the Nitro Enclaves driver is. */
+/* The NUMA node of the CPU pool of the Nitro Enclaves driver. */
 #ifndef NEFS_KERNEL_POOL_H
 #define NEFS_KERNEL_POOL_H
 

@@ -4,7 +4,7 @@
  *
  *	driver	the ioctl rules of Linux's driver	(driver.c)
  *	device	registers, commands, slots, faults	(device.c), driven only through its registers
- *	vm	the enclave itself: a qemu process	(vm.c), or none
+ *	vm	the enclave itself (vm.h): a qemu process (vm_qemu.c), or none (vm_none.c)
  */
 #ifndef NEFS_SIM_H
 #define NEFS_SIM_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A pool of threads for what may block: ioctls, huge pages, image hashing, file I/O on the spool.
+ * A pool of threads for what may block: ioctls, huge pages, reading and hashing images.
  *
  * The loop thread submits a piece of work; run() is called in some worker, then done() in the
  * loop thread again. State therefore needs no locks: run() may touch only what the work object
