@@ -297,10 +297,13 @@ checked() {
 	tally_line $status "$logs/$suite.$1.output"
 }
 
-# docs/ioctl.md says what the table of cases says, and no include runs up.
+# docs/ioctl.md says what the table of cases says, what comments and documents refer to is there, and no include
+# runs up.
 suite_doc() {
 	checked ioctl "$NEFS_SOURCE/scripts/check-ioctl-doc" \
 		"$1/tests/conformance/ne-conformance" "$NEFS_SOURCE/docs/ioctl.md"
+	checked references "$NEFS_SOURCE/scripts/check-references"
+	checked references-try "$NEFS_SOURCE/scripts/check-references" --try
 	checked layers "$NEFS_SOURCE/scripts/check-layers"
 	checked layers-try "$NEFS_SOURCE/scripts/check-layers" --try
 }
