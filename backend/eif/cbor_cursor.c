@@ -94,19 +94,16 @@ static void on_tag(void *context, uint64_t value)
 
 static void on_float(void *context, float value)
 {
-	(void)value;
 	set(context, CBOR_KIND_SIMPLE, 0, NULL);
 }
 
 static void on_double(void *context, double value)
 {
-	(void)value;
 	set(context, CBOR_KIND_SIMPLE, 0, NULL);
 }
 
 static void on_bool(void *context, bool value)
 {
-	(void)value;
 	set(context, CBOR_KIND_SIMPLE, 0, NULL);
 }
 

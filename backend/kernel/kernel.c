@@ -40,20 +40,17 @@ static int kernel_ioctl(struct ne_dev *dev, int fd, unsigned long request, void 
 {
 	int result = ioctl(fd, request, argument);
 
-	(void)dev;
 	return result < 0 ? -errno : result;
 }
 
 static void kernel_close(struct ne_dev *dev, int fd)
 {
-	(void)dev;
 	close(fd);
 }
 
 static int kernel_node(struct ne_dev *dev)
 {
 	/* Not kept: an administrator may move the pool while no enclave runs. */
-	(void)dev;
 	return pool_node(SYSFS, NULL);
 }
 
@@ -70,7 +67,6 @@ static int kernel_map(struct ne_dev *dev, uint64_t size, uint64_t page_size, voi
 
 static void kernel_unmap(struct ne_dev *dev, void *address, uint64_t size)
 {
-	(void)dev;
 	hugepages_unmap(address, size);
 }
 
@@ -79,8 +75,6 @@ static int kernel_console(struct ne_dev *dev, int enclave_fd, uint64_t cid, stru
 	struct sockaddr_vm address = { .svm_family = AF_VSOCK, .svm_cid = NE_CONSOLE_CID };
 	int fd, code;
 
-	(void)dev;
-	(void)enclave_fd;
 	if (cid > UINT32_MAX - NE_CONSOLE_PORT)
 		return nefs_error_set(err, EINVAL, "there is no console port for so high a CID");
 	address.svm_port = NE_CONSOLE_PORT + (uint32_t)cid;

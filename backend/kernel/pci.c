@@ -20,13 +20,11 @@ static void on_error(char *message, ...) __attribute__((noreturn, format(printf,
 
 static void on_error(char *message, ...)
 {
-	(void)message;
 	longjmp(way_out, 1);
 }
 
 static void on_warning(char *message, ...)
 {
-	(void)message;
 }
 
 /* The part that may be left by way_out. */

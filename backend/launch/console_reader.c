@@ -35,8 +35,6 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct console_reader *console = userdata;
 
-	(void)source;
-	(void)usec;
 	console->retry = sd_event_source_disable_unref(console->retry);
 	try_connect(console);
 	return 0;
@@ -60,8 +58,6 @@ static int on_output(sd_event_source *source, int fd, uint32_t revents, void *us
 	char data[CHUNK];
 	ssize_t got = read(fd, data, sizeof(data));
 
-	(void)source;
-	(void)revents;
 	if (got > 0) {
 		console->pause = PAUSE_MIN_USEC;
 		console->data(console, data, (size_t)got);

@@ -100,8 +100,6 @@ static int on_byte(sd_event_source *source, int fd, uint32_t revents, void *user
 	unsigned char byte;
 	ssize_t got = read(fd, &byte, 1);
 
-	(void)source;
-	(void)revents;
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (got < 0) {
@@ -129,8 +127,6 @@ static int on_silence(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct connection *connection = userdata;
 
-	(void)source;
-	(void)usec;
 	snprintf(connection->wait->oddity, sizeof(connection->wait->oddity),
 		"it connected, but sent nothing for %u ms",
 		connection->heartbeat->endpoint->silence_ms);
@@ -191,8 +187,6 @@ static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct heartbeat *heartbeat = userdata;
 
-	(void)source;
-	(void)usec;
 	heartbeat->retry = sd_event_source_disable_unref(heartbeat->retry);
 	if (heartbeat->accepts)
 		sd_event_source_set_enabled(heartbeat->accepts, SD_EVENT_ON);
@@ -203,7 +197,6 @@ static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *us
 {
 	struct heartbeat *heartbeat = userdata;
 
-	(void)revents;
 	for (unsigned int i = 0; i < ACCEPTS_AT_ONCE; i++) {
 		uint64_t cid = 0;
 		int accepted = heartbeat->endpoint->accept(heartbeat->endpoint, fd, &cid);
@@ -325,8 +318,6 @@ static void try_port(struct heartbeat *heartbeat)
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	(void)source;
-	(void)usec;
 	try_port(userdata);
 	return 0;
 }
@@ -423,7 +414,6 @@ static int vsock_listen(const struct heartbeat_endpoint *endpoint)
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int failed;
 
-	(void)endpoint;
 	if (fd < 0)
 		return -errno;
 	/* A backlog for as many enclaves as may boot at the same time. */
@@ -443,7 +433,6 @@ static int vsock_accept(const struct heartbeat_endpoint *endpoint, int listener,
 	int fd = accept4(
 		listener, (struct sockaddr *)&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-	(void)endpoint;
 	if (fd < 0)
 		return -errno;
 	*cid = address.svm_cid;

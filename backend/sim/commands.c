@@ -46,8 +46,6 @@ static int on_vm_end(sd_event_source *source, int fd, uint32_t revents, void *us
 	struct device *device = slot->device;
 	char how[SLOT_EXPLAIN_SIZE] = "";
 
-	(void)fd;
-	(void)revents;
 	sd_event_source_set_enabled(source, SD_EVENT_OFF);
 	pthread_mutex_lock(&device->lock);
 	/* First, so that whoever hears of the end finds all that came before it. */
@@ -204,7 +202,6 @@ static int cmd_slot_alloc(struct device *device, const void *payload, struct ne_
 	struct slot *slot;
 	int result = slots_alloc(device->slots, &slot);
 
-	(void)payload;
 	if (result)
 		return result;
 	slot->device = device;
@@ -216,7 +213,6 @@ static int cmd_slot_free(struct device *device, const void *payload, struct ne_r
 {
 	struct slot *slot = slot_of(device, payload);
 
-	(void)reply;
 	if (!slot)
 		return -ENOENT;
 	if (slot->state == NE_SLOT_RUNNING)
@@ -282,7 +278,6 @@ static int cmd_slot_add_bulk_vcpus(
 
 static int cmd_slot_count(struct device *device, const void *payload, struct ne_reply *reply)
 {
-	(void)payload;
 	reply->slot_count = slots_count(device->slots);
 	return 0;
 }

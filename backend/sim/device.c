@@ -124,8 +124,6 @@ static int on_delay(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct device *device = userdata;
 
-	(void)source;
-	(void)usec;
 	pthread_mutex_lock(&device->lock);
 	if (device->begun == device->serial)
 		answer(device);
@@ -209,8 +207,6 @@ static int on_doorbell(sd_event_source *source, int fd, uint32_t revents, void *
 	struct device *device = userdata;
 	bool event;
 
-	(void)source;
-	(void)revents;
 	nefs_bell_silence(fd);
 	pthread_mutex_lock(&device->lock);
 	if (device->closing)

@@ -239,7 +239,6 @@ static int sim_open(struct ne_dev *dev, struct nefs_error *err)
 {
 	int fd = eventfd(0, EFD_CLOEXEC);
 
-	(void)dev;
 	if (fd < 0)
 		return nefs_error_set(
 			err, errno, "cannot open the simulated device: %s", strerror(errno));
@@ -281,7 +280,6 @@ static void sim_close(struct ne_dev *dev, int fd)
 
 static int sim_node(struct ne_dev *dev)
 {
-	(void)dev;
 	return -1;
 }
 
@@ -308,7 +306,6 @@ static int sim_map(struct ne_dev *dev, uint64_t size, uint64_t page_size, void *
 
 static void sim_unmap(struct ne_dev *dev, void *address, uint64_t size)
 {
-	(void)size;
 	memory_unmap(sim_of(dev)->memory, address);
 }
 
@@ -318,7 +315,6 @@ static int sim_console(struct ne_dev *dev, int enclave_fd, uint64_t cid, struct 
 	struct enclave_fd *enclave = get_enclave(sim, enclave_fd);
 	int fd = enclave ? device_console(sim->device, enclave->slot_uid) : -EBADF;
 
-	(void)cid;
 	if (enclave)
 		put_enclave(sim, enclave);
 	if (fd < 0)

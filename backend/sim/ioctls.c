@@ -47,7 +47,6 @@ static int get_image_load_info(struct sim *sim, struct enclave_fd *enclave, uint
 {
 	struct ne_image_load_info info;
 
-	(void)sim;
 	if (user_copy_in(&info, argument, sizeof(info)))
 		return -EFAULT;
 	if (enclave->state != ENCLAVE_INIT)

@@ -102,9 +102,6 @@ static void flush(struct vm_console *console)
 
 static int on_output(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-	(void)source;
-	(void)fd;
-	(void)revents;
 	flush(userdata);
 	return 0;
 }
@@ -131,8 +128,6 @@ static void serve(struct vm_console *console)
 
 static int on_attached(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-	(void)source;
-	(void)revents;
 	nefs_bell_silence(fd);
 	serve(userdata);
 	return 0;
@@ -159,9 +154,6 @@ static int on_input(sd_event_source *source, int fd, uint32_t revents, void *use
 {
 	struct vm_console *console = userdata;
 
-	(void)source;
-	(void)fd;
-	(void)revents;
 	take(console);
 	flush(console);
 	return 0;

@@ -8,38 +8,31 @@ static char nothing;
 
 static int none_start(const struct vm_config *config, struct vm **vm, struct nefs_error *err)
 {
-	(void)config;
-	(void)err;
 	*vm = (struct vm *)&nothing;
 	return 0;
 }
 
 static int none_pidfd(const struct vm *vm)
 {
-	(void)vm;
 	return -1;
 }
 
 static void none_describe_end(struct vm *vm, char *text, size_t size)
 {
-	(void)vm;
 	snprintf(text, size, "it was made to crash by sim/crash");
 }
 
 static int none_console(const struct vm *vm)
 {
-	(void)vm;
 	return -ENOTCONN;
 }
 
 static void none_destroy(struct vm *vm)
 {
-	(void)vm;
 }
 
 static bool none_crash(struct vm *vm)
 {
-	(void)vm;
 	return false;
 }
 

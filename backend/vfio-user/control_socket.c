@@ -191,7 +191,6 @@ static int on_client(sd_event_source *source, int fd, uint32_t revents, void *us
 	struct control_client *client = userdata;
 	int failed = send_answer(client);
 
-	(void)fd;
 	/* EPOLLHUP or EPOLLERR alone: there is nothing to read, and recv says so. */
 	if (!failed && !(revents & EPOLLOUT))
 		failed = receive(client);
@@ -211,9 +210,6 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 	NEFS_AUTO_CLOSE int peer = listener_accept(&control->listener);
 	struct control_client *client;
 
-	(void)source;
-	(void)fd;
-	(void)revents;
 	if (peer < 0)
 		return 0;
 	client = control->count < CONTROL_CLIENTS_MAX ? calloc(1, sizeof(*client)) : NULL;

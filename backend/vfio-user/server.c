@@ -62,8 +62,6 @@ static int on_client(sd_event_source *source, int fd, uint32_t revents, void *us
 	struct nefs_error err = { 0 };
 	int failed = connection_work(&server->connection, &server->user, &err);
 
-	(void)fd;
-	(void)revents;
 	/* Level-triggered: what is left over for now brings us back. */
 	if (!failed || failed == -EAGAIN)
 		return sd_event_source_set_io_events(
@@ -78,9 +76,6 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 	NEFS_AUTO_CLOSE int peer = listener_accept(&server->listener);
 	int failed;
 
-	(void)source;
-	(void)fd;
-	(void)revents;
 	if (peer < 0)
 		return 0;
 	if (server->connection.fd >= 0) {

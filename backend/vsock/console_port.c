@@ -124,7 +124,6 @@ static int on_output(sd_event_source *source, int fd, uint32_t revents, void *us
 	size_t room = credit(reader);
 	ssize_t got;
 
-	(void)revents;
 	/* Until the peer has read, or the queue has room again. */
 	if (!room || !vhost_can_send(&reader->console_port->vsock))
 		return sd_event_source_set_enabled(source, SD_EVENT_OFF);
@@ -242,8 +241,6 @@ static int on_received(sd_event_source *source, int fd, uint32_t revents, void *
 	unsigned int packet;
 	size_t size;
 
-	(void)source;
-	(void)revents;
 	nefs_bell_silence(fd);
 	/* As many as the queue can hold; more raise the signal again. */
 	for (unsigned int i = 0;
@@ -262,8 +259,6 @@ static int on_taken(sd_event_source *source, int fd, uint32_t revents, void *use
 	struct console_port *console_port = userdata;
 	struct reader *reader;
 
-	(void)source;
-	(void)revents;
 	nefs_bell_silence(fd);
 	LIST_FOREACH(reader, &console_port->readers, siblings)
 	{
