@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* How long an idle thread waits for work before it ends. */
+/* How long an idle thread waits for work before it ends, unless workers_set_idle_ms says otherwise. */
 #define IDLE_MS 10000
 
 /* Workers yield to the loop: it answers everybody, they serve one enclave each. */
@@ -36,6 +36,7 @@ struct workers {
 	pthread_cond_t fewer; /* a thread has ended */
 	struct queue todo;
 	struct queue finished;
+	unsigned int idle_ms;
 	unsigned int threads;
 	unsigned int idle;
 	unsigned int queued; /* length of todo */
@@ -70,6 +71,27 @@ static struct work *queue_pop(struct queue *queue)
 	return work;
 }
 
+/*
+ * Waits for work, or for closing. False if there was none for so long that the thread should end. The
+ * last one stays, as it is what makes workers_submit infallible, and so it need not look at the clock: a
+ * daemon at rest is not woken. Lock held.
+ */
+static bool wait_for_work(struct workers *pool)
+{
+	struct timespec until;
+	int waited = 0;
+
+	pool->idle++;
+	if (pool->threads > 1) {
+		until = nefs_deadline_ms(pool->idle_ms);
+		waited = pthread_cond_timedwait(&pool->more, &pool->lock, &until);
+	} else {
+		pthread_cond_wait(&pool->more, &pool->lock);
+	}
+	pool->idle--;
+	return waited != ETIMEDOUT || pool->todo.head || pool->threads == 1;
+}
+
 static void *worker_main(void *argument)
 {
 	struct workers *pool = argument;
@@ -93,18 +115,7 @@ static void *worker_main(void *argument)
 			nefs_bell_ring(pool->bell);
 			continue;
 		}
-		if (pool->closing)
-			break;
-
-		struct timespec until;
-		int waited;
-
-		until = nefs_deadline_ms(IDLE_MS);
-		pool->idle++;
-		waited = pthread_cond_timedwait(&pool->more, &pool->lock, &until);
-		pool->idle--;
-		/* The last one stays: it is what makes workers_submit infallible. */
-		if (waited == ETIMEDOUT && !pool->todo.head && pool->threads > 1)
+		if (pool->closing || !wait_for_work(pool))
 			break;
 	}
 	before = pool->last_ended;
@@ -170,6 +181,7 @@ int workers_new(
 	if (!pool)
 		return nefs_error_set(err, ENOMEM, "out of memory for the worker pool");
 	pool->max_threads = max_threads > 0 ? max_threads : 1;
+	pool->idle_ms = IDLE_MS;
 	queue_init(&pool->todo);
 	queue_init(&pool->finished);
 	pthread_mutex_init(&pool->lock, NULL);
@@ -213,6 +225,13 @@ void workers_submit(struct workers *pool, struct work *work)
 	if (pool->queued > pool->idle && pool->threads < pool->max_threads)
 		add_thread(pool);
 	pthread_cond_signal(&pool->more);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+void workers_set_idle_ms(struct workers *pool, unsigned int ms)
+{
+	pthread_mutex_lock(&pool->lock);
+	pool->idle_ms = ms;
 	pthread_mutex_unlock(&pool->lock);
 }
 

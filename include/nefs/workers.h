@@ -23,7 +23,7 @@ struct work {
 
 /*
  * Makes a pool whose done() calls are dispatched by event. Threads are started when work finds
- * none idle, up to max_threads, and end after some idle seconds: a device that holds one worker
+ * none idle, up to max_threads, and all but one end after some idle seconds: a device that holds one worker
  * for 120 s (docs/facts/driver.md §1) must not hold up the others. They run at a lower scheduling
  * priority than the loop. Loop thread. ENOMEM, EMFILE.
  */
@@ -35,6 +35,12 @@ int workers_new(
  * the work waits for one that runs; workers_new starts the first). Loop thread.
  */
 void workers_submit(struct workers *pool, struct work *work);
+
+/*
+ * How long a thread without work waits before it ends: milliseconds, 10,000 by default. For waits that
+ * begin from now on. The last thread waits for ever, without a look at the clock. Loop thread.
+ */
+void workers_set_idle_ms(struct workers *pool, unsigned int ms);
 
 /* Pieces of work submitted whose done() has not been called yet. Loop thread. */
 unsigned int workers_pending(const struct workers *pool);

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cunit_main.h"
 #include "test_launch_support.h"
+#include <nefs/clock.h>
 #include <nefs/workers.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static sd_event *event;
 static struct workers *pool;
@@ -18,6 +22,7 @@ struct job {
 	bool out_loop; /* done() was not */
 	sem_t *gate;   /* run() waits for it */
 	sem_t *begun;  /* run() says so */
+	pid_t thread;  /* that run() was in */
 	struct job *next;
 };
 
@@ -27,6 +32,7 @@ static void job_run(struct work *work)
 {
 	struct job *job = (struct job *)work;
 
+	job->thread = (pid_t)syscall(SYS_gettid);
 	job->in_loop = pthread_equal(pthread_self(), loop_thread);
 	if (job->begun)
 		sem_post(job->begun);
@@ -197,6 +203,84 @@ static void test_free(void)
 	workers_free(NULL);
 }
 
+/* How often a thread of ours has gone to sleep; -1: it has ended. */
+static long sleeps_of(pid_t thread)
+{
+	char path[64], line[128];
+	long sleeps = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)thread);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, "voluntary_ctxt_switches: %ld", &sleeps);
+	if (file)
+		fclose(file);
+	return sleeps;
+}
+
+/* Some of threads are left; *last is one of them. */
+static size_t count_threads(const pid_t *threads, size_t count, pid_t *last)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (sleeps_of(threads[i]) >= 0) {
+			*last = threads[i];
+			left++;
+		}
+	}
+	return left;
+}
+
+/* Idle threads end, all but one, and that one is not woken any more. */
+static void test_rest(void)
+{
+	static struct job jobs[4];
+	const uint64_t until = nefs_now_usec() + 20000000U;
+	unsigned int count = 4;
+	pid_t threads[4], last = 0;
+	sem_t gate, begun;
+	long before, after;
+
+	sem_init(&gate, 0, 0);
+	sem_init(&begun, 0, 0);
+	CU_ASSERT_EQUAL(workers_new(event, count, &pool, NULL), 0);
+	workers_set_idle_ms(pool, 20);
+	for (size_t i = 0; i < count; i++) {
+		job_init(&jobs[i]);
+		jobs[i].gate = &gate;
+		jobs[i].begun = &begun;
+		workers_submit(pool, &jobs[i].work);
+	}
+	for (size_t i = 0; i < count; i++)
+		sem_wait(&begun);
+	for (size_t i = 0; i < count; i++)
+		sem_post(&gate);
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	for (size_t i = 0; i < count; i++)
+		threads[i] = jobs[i].thread;
+	while (count_threads(threads, count, &last) > 1 && nefs_now_usec() < until)
+		usleep(1000);
+	CU_ASSERT_EQUAL(count_threads(threads, count, &last), 1);
+	/* Its own last look at the clock may still be to come: then once more. */
+	do {
+		before = sleeps_of(last);
+		usleep(200000);
+		after = sleeps_of(last);
+	} while (after != before && nefs_now_usec() < until);
+	CU_ASSERT_EQUAL(after, before);
+	/* And it still works. */
+	job_init(&jobs[0]);
+	workers_submit(pool, &jobs[0].work);
+	count++;
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	CU_ASSERT_EQUAL(jobs[0].thread, last);
+	workers_free(pool);
+	sem_destroy(&gate);
+	sem_destroy(&begun);
+}
+
 static void test_fds(void)
 {
 	unsigned int before = count_fds();
@@ -213,6 +297,7 @@ static const CU_TestInfo tests[] = {
 	{ "the pool grows to its limit", test_growth },
 	{ "a blocked worker holds up nobody", test_blocked },
 	{ "the end runs what is left", test_free },
+	{ "a pool at rest is one thread that is not woken", test_rest },
 	{ "pools leave nothing open", test_fds },
 	CU_TEST_INFO_NULL,
 };
