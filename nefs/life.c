@@ -42,9 +42,7 @@ static void set_granted(struct enclave *enclave, const struct backend_grant *gra
 	if (!grant && !enclave->grant)
 		return;
 	free(enclave->grant);
-	enclave->grant = grant ? malloc(sizeof(*grant)) : NULL;
-	if (enclave->grant)
-		*enclave->grant = *grant;
+	enclave->grant = grant ? backend_grant_copy(grant) : NULL;
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		changed(enclave, files[i]);
 }
@@ -190,6 +188,8 @@ static void on_ended(void *owner, enum backend_end how, const struct nefs_error 
 			enclave_answer(enclave, PARKED_START, -ECANCELED);
 		break;
 	case BACKEND_CRASHED:
+		/* Some of it is still being given back; this enclave has it no more. */
+		set_granted(enclave, NULL);
 		set_state(enclave, STATE_CRASHED);
 		count(enclave, COUNT_CRASHES);
 		control_outcome(&enclave->directory, NULL, &copy);

@@ -8,9 +8,11 @@
  *	     \_____________\____________\___________\__________\___> ENDING --> gone
  *
  * ENDING is reached from everywhere by end_launch() and does the same everywhere: what is left on
- * the console is read, what has been taken is given back in a worker; `ended` is reported when both
- * are done, or after GRACE_USEC, so that a slow device cannot delay the news. A stop that was asked
- * for is no news: it is reported when the device has done it.
+ * the console is read, what has been taken is given back in a worker. They differ in when `ended` is
+ * reported. A crash is news: as soon as the console has been read, which is at once where there is
+ * none, whatever the device still has to do. A failure leaves nothing taken: when all has been given
+ * back, too. Neither is delayed by more than GRACE_USEC, however slow the device or the console is. A
+ * stop that was asked for is no news: it is reported when the device has done it.
  */
 #include "launch.h"
 
@@ -26,7 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The longest that `ended` waits for the last words and for the device. */
+/* The longest that `ended` waits for the last words and, of a failure, for the device. */
 #define GRACE_USEC 250000ULL
 
 enum phase {
@@ -166,10 +168,11 @@ static void report_end(struct backend_launch *launch)
 	launch->error = NULL;
 }
 
-/* Reports what can be reported by now. The launch may be gone afterwards. */
+/* Reports what can be reported by now. The launch may be gone afterwards, if it was undone. */
 static void settle(struct backend_launch *launch)
 {
-	if (!launch->reported && launch->undone && launch->drained)
+	if (!launch->reported && launch->drained &&
+		(launch->undone || launch->how == BACKEND_CRASHED))
 		report_end(launch);
 	if (launch->reported && launch->undone)
 		release(launch);
@@ -196,7 +199,7 @@ static int on_grace_over(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
-/* Whatever it was doing, it ends now. error is copied. Never reports anything by itself. */
+/* Whatever it was doing, it ends now. error is copied. Reports a crash, and nothing else, by itself. */
 static void end_launch(
 	struct backend_launch *launch, enum backend_end how, const struct nefs_error *error)
 {
@@ -223,6 +226,7 @@ static void end_launch(
 	if (sd_event_add_time_relative(backend->event, &launch->timer, CLOCK_MONOTONIC, GRACE_USEC,
 		    1000, on_grace_over, launch) < 0)
 		launch->drained = true;
+	settle(launch);
 	if (!launch->busy)
 		submit(launch, undo_run, undo_done);
 }
@@ -362,19 +366,21 @@ static void start_done(struct work *work)
 		end_launch(launch, BACKEND_FAILED, &sequence->error);
 		return;
 	}
-	launch_sequence_grant(sequence, &grant);
 	launch->enclave_fd = sequence->enclave_fd;
 	launch->slot_uid = sequence->slot_uid;
 	launch->cid = sequence->cid;
 	if (launch->boot_ms == 0)
 		launch->boot_ms = backend_boot_timeout_ms(sequence->image_size, sequence->memory);
-	free_sequence(launch);
 	launch->started_usec = nefs_now_usec();
 	launch->phase = PHASE_BOOTING;
-	if (!watch(launch))
-		return;
-
-	launch->listener->started(launch->owner, &grant);
+	/* It has started: from here on it is undone by closing its fd alone. */
+	launch->sequence = NULL;
+	if (watch(launch)) {
+		grant = launch_sequence_grant(sequence);
+		launch->listener->started(launch->owner, &grant);
+	}
+	launch_sequence_free(sequence);
+	free(sequence);
 	/* The listener may have stopped it. */
 	if (launch->phase != PHASE_BOOTING)
 		return;

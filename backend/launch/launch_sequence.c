@@ -19,11 +19,6 @@
 #define HOST_ARCH EIF_X86_64
 #endif
 
-static const char *arch_name(enum eif_arch arch)
-{
-	return arch == EIF_AARCH64 ? "aarch64" : "x86_64";
-}
-
 /* Mebibytes, rounded up: a figure that would be enough. */
 static uint64_t mib(uint64_t bytes)
 {
@@ -82,7 +77,7 @@ static int check_image(struct launch_sequence *sequence)
 	if (!sequence->any_arch && eif->arch != HOST_ARCH)
 		return nefs_error_set(&sequence->error, EINVAL,
 			"the image is for %s, this machine is %s: build it for this machine",
-			arch_name(eif->arch), arch_name(HOST_ARCH));
+			eif_arch_name(eif->arch), eif_arch_name(HOST_ARCH));
 	failed = eif_check_kernel(&source, eif, &sequence->error);
 	if (failed < 0)
 		return failed;
@@ -213,6 +208,37 @@ static int add_vcpus(struct launch_sequence *sequence)
 	return 0;
 }
 
+static int compare_cpus(const void *left, const void *right)
+{
+	uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+
+	return (a > b) - (a < b);
+}
+
+/* "2-3,6": ascending, without spaces. Before the start: whoever is started has all it takes. */
+static int list_cpus(struct launch_sequence *sequence)
+{
+	const uint32_t count = sequence->got_cpu_count;
+	uint32_t *cpus = sequence->got_cpus;
+	size_t size = 0;
+	FILE *out = open_memstream(&sequence->cpu_list, &size);
+
+	if (count > 0)
+		qsort(cpus, count, sizeof(*cpus), compare_cpus);
+	for (uint32_t first = 0, last; out && first < count; first = last + 1) {
+		for (last = first; last + 1 < count && cpus[last + 1] == cpus[last] + 1;)
+			last++;
+		fprintf(out, "%s%" PRIu32, first ? "," : "", cpus[first]);
+		if (last > first)
+			fprintf(out, "-%" PRIu32, cpus[last]);
+	}
+	/* Without memory there is no text, or half of one. */
+	if (!out || fclose(out))
+		return nefs_error_set(
+			&sequence->error, ENOMEM, "out of memory for the list of CPUs");
+	return 0;
+}
+
 static int start_enclave(struct launch_sequence *sequence)
 {
 	struct ne_enclave_start_info info = {
@@ -272,6 +298,7 @@ int launch_sequence_prepare(struct launch_sequence *sequence)
 		load_image,
 		give_memory,
 		add_vcpus,
+		list_cpus,
 	};
 
 	return take_steps(sequence, steps, sizeof(steps) / sizeof(steps[0]));
@@ -296,46 +323,14 @@ void launch_sequence_undo(struct launch_sequence *sequence)
 	sequence->enclave_fd = -1;
 }
 
-static int compare_cpus(const void *left, const void *right)
+struct backend_grant launch_sequence_grant(const struct launch_sequence *sequence)
 {
-	uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
-
-	return (a > b) - (a < b);
-}
-
-/* "2-3,6": ascending, without spaces. What does not fit is left out. */
-static void format_cpus(uint32_t *cpus, uint32_t count, char *text, size_t size)
-{
-	size_t used = 0;
-
-	if (count > 0)
-		qsort(cpus, count, sizeof(*cpus), compare_cpus);
-	text[0] = '\0';
-	for (uint32_t first = 0; first < count;) {
-		uint32_t last = first;
-		char range[32];
-		int length;
-
-		while (last + 1 < count && cpus[last + 1] == cpus[last] + 1)
-			last++;
-		length = first == last ? snprintf(range, sizeof(range), "%s%" PRIu32,
-						 used ? "," : "", cpus[first])
-				       : snprintf(range, sizeof(range), "%s%" PRIu32 "-%" PRIu32,
-						 used ? "," : "", cpus[first], cpus[last]);
-		if (length < 0 || (size_t)length >= size - used)
-			break;
-		memcpy(text + used, range, (size_t)length + 1);
-		used += (size_t)length;
-		first = last + 1;
-	}
-}
-
-void launch_sequence_grant(struct launch_sequence *sequence, struct backend_grant *grant)
-{
-	grant->slot_uid = sequence->slot_uid;
-	grant->cid = sequence->cid;
-	grant->memory = sequence->memory;
-	format_cpus(sequence->got_cpus, sequence->got_cpu_count, grant->cpus, sizeof(grant->cpus));
+	return (struct backend_grant){
+		.slot_uid = sequence->slot_uid,
+		.cid = sequence->cid,
+		.memory = sequence->memory,
+		.cpus = sequence->cpu_list,
+	};
 }
 
 int launch_sequence_init(struct launch_sequence *sequence, struct ne_dev *dev, bool any_arch,
@@ -380,4 +375,6 @@ void launch_sequence_free(struct launch_sequence *sequence)
 	sequence->cpus = NULL;
 	free(sequence->got_cpus);
 	sequence->got_cpus = NULL;
+	free(sequence->cpu_list);
+	sequence->cpu_list = NULL;
 }

@@ -34,10 +34,11 @@ struct launch_sequence {
 	struct enclave_memory mapped;
 	uint64_t slot_uid;
 	uint64_t cid;
-	uint32_t *got_cpus; /* in the order of their adding */
+	uint32_t *got_cpus; /* in the order of their adding, then sorted */
 	uint32_t got_cpu_count;
 	uint64_t image_size;  /* bytes */
 	uint64_t load_offset; /* bytes */
+	char *cpu_list;	      /* the same, as text: once all have been added */
 
 	struct nefs_error error; /* of the step that failed; its sentence begins with the name */
 };
@@ -60,8 +61,8 @@ int launch_sequence_start(struct launch_sequence *sequence);
 /* Gives back all that has been taken, in reverse. May block for as long as the device likes. */
 void launch_sequence_undo(struct launch_sequence *sequence);
 
-/* What the device gave, after a successful start. Loop thread, quick. */
-void launch_sequence_grant(struct launch_sequence *sequence, struct backend_grant *grant);
+/* What the device gave, after a successful start; valid until launch_sequence_free. Quick. */
+struct backend_grant launch_sequence_grant(const struct launch_sequence *sequence);
 
 /* Frees the object's own things. Nothing may be taken any more, or it has been handed on. */
 void launch_sequence_free(struct launch_sequence *sequence);

@@ -17,9 +17,6 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-/* Longest cpu-list text that a grant holds. */
-#define BACKEND_CPU_LIST_MAX 4096
-
 /* What the mount options say about the backend. Strings stay the caller's. */
 struct backend_options {
 	const char *kind;      /* "kernel" or "sim" */
@@ -49,9 +46,12 @@ struct backend_config {
 struct backend_grant {
 	uint64_t slot_uid;
 	uint64_t cid;
-	uint64_t memory;		 /* bytes */
-	char cpus[BACKEND_CPU_LIST_MAX]; /* cpu-list, "2-3" */
+	uint64_t memory;  /* bytes */
+	const char *cpus; /* cpu-list, "2-3"; owned by whoever owns the grant */
 };
+
+/* A copy, in one piece of memory: free(3) releases it with its cpus. NULL: out of memory. Any thread. */
+struct backend_grant *backend_grant_copy(const struct backend_grant *grant);
 
 /* How a launch came to its end. */
 enum backend_end {
@@ -66,17 +66,21 @@ enum backend_end {
  * with console anywhere between started and released. The handle is gone when released returns.
  */
 struct backend_listener {
-	/* The device has started it (NE_START_ENCLAVE succeeded); it holds what grant says. */
+	/*
+	 * The device has started it (NE_START_ENCLAVE succeeded); it holds what grant says. The
+	 * grant is gone when this returns: keep a backend_grant_copy.
+	 */
 	void (*started)(void *owner, const struct backend_grant *grant);
 	/* Its heartbeat arrived, or, without heartbeats, its VM runs. */
 	void (*running)(void *owner);
 	/* What it printed (debug mode). */
 	void (*console)(void *owner, const void *data, size_t size);
 	/*
-	 * It is over. error is never NULL; code 0 for a stop of a running enclave. What it held is
-	 * being given back: in the usual case that is done already and released follows at once,
-	 * but a slow device delays `released`, not this. Only a stop that was asked for is told
-	 * when the device has done it.
+	 * It is over. error is never NULL; code 0 for a stop of a running enclave. A crash is news
+	 * and told at once (in debug mode behind its last words, for which it waits 250 ms at most):
+	 * what the enclave held is still being given back, and `released` says when that is done. A
+	 * start that failed is told when all is given back, or after 250 ms if the device is slow; a
+	 * stop that was asked for when the device has done it.
 	 */
 	void (*ended)(void *owner, enum backend_end how, const struct nefs_error *error);
 	/* Slot, CPUs, pages and connections are given back. */

@@ -134,6 +134,44 @@ static void test_success(void)
 	close_backend();
 }
 
+/* A grant's copy has all of its own. */
+static void check_copy(const struct backend_grant *grant)
+{
+	struct backend_grant *copy = backend_grant_copy(grant);
+
+	CU_ASSERT_EQUAL(copy->slot_uid, grant->slot_uid);
+	CU_ASSERT_EQUAL(copy->cid, grant->cid);
+	CU_ASSERT_EQUAL(copy->memory, grant->memory);
+	CU_ASSERT_STRING_EQUAL(copy->cpus, grant->cpus);
+	CU_ASSERT_PTR_NOT_EQUAL(copy->cpus, grant->cpus);
+	free(copy);
+}
+
+/* A list of CPUs is whole however long it is: none of these has a neighbour. */
+static void test_many_cpus(void)
+{
+	struct backend_config config = plain;
+	struct watched watched;
+	uint32_t cpus[1500];
+	char list[8192];
+	size_t used = 0;
+
+	open_backend(false);
+	for (uint32_t i = 0; i < 1500; i++) {
+		cpus[i] = 1000 + 2 * i;
+		used += (size_t)snprintf(
+			list + used, sizeof(list) - used, "%s%u", i ? "," : "", cpus[i]);
+	}
+	config.cpus = cpus;
+	config.cpu_count = config.vcpus = 1500;
+	launch(&watched, config);
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
+	CU_ASSERT_STRING_EQUAL(watched.grant.cpus, list);
+	backend_stop(watched.launch);
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
+	close_backend();
+}
+
 static void test_asked_cpus(void)
 {
 	static const uint32_t cpus[] = { 4, 5, 9, 11 };
@@ -148,6 +186,7 @@ static void test_asked_cpus(void)
 	launch(&watched, config);
 	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
 	CU_ASSERT_STRING_EQUAL(watched.grant.cpus, "4-5,9,11");
+	check_copy(&watched.grant);
 	CU_ASSERT_EQUAL(watched.grant.cid, 77);
 	backend_stop(watched.launch);
 	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
@@ -525,6 +564,56 @@ static void test_slow_close(void)
 	close_backend();
 }
 
+/* It is told in the very turn of the loop that brings it: nothing is given back before. */
+static void test_crash_at_once(void)
+{
+	for (unsigned int debug = 0; debug < 2; debug++) {
+		struct backend_config config = plain;
+		struct watched watched;
+
+		open_backend(false);
+		config.debug = debug;
+		launch(&watched, config);
+		CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
+		device->plan[TEST_CLOSE].waits = true;
+		run_ready(event);
+		test_device_crash(device, 16);
+		CU_ASSERT_TRUE(sd_event_run(event, 10000000) > 0);
+		/* A console has to be read to its end first: it has one already, here. */
+		if (debug)
+			run_ready(event);
+		CU_ASSERT_STRING_EQUAL(watched.log, "started running crashed");
+		CU_ASSERT_EQUAL(backend_launch_slot(watched.launch), 0);
+		test_device_await(device, TEST_CLOSE);
+		CU_ASSERT_EQUAL(device->enclaves, 1);
+		test_device_let_go(device, TEST_CLOSE);
+		CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
+		CU_ASSERT_STRING_EQUAL(watched.log, "started running crashed released");
+		close_backend();
+	}
+}
+
+/* A failure leaves nothing taken: unless the device is slow, it is told when all is given back. */
+static void test_failure_gives_back_first(void)
+{
+	struct watched watched;
+
+	open_backend(true);
+	launch(&watched, plain);
+	CU_ASSERT_TRUE(run_until(event, watched_is_started, &watched));
+	device->plan[TEST_CLOSE].waits = true;
+	run_ready(event);
+	test_device_crash(device, 16);
+	CU_ASSERT_TRUE(sd_event_run(event, 10000000) > 0);
+	test_device_await(device, TEST_CLOSE);
+	CU_ASSERT_STRING_EQUAL(watched.log, "started");
+	test_device_let_go(device, TEST_CLOSE);
+	CU_ASSERT_TRUE(run_until(event, watched_is_ended, &watched));
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
+	CU_ASSERT_STRING_EQUAL(watched.log, "started failed released");
+	close_backend();
+}
+
 /* A stop is told when it is done: nobody was waiting for the news of it. */
 static void test_slow_stop(void)
 {
@@ -651,6 +740,7 @@ static void test_timeout_formula(void)
 static const CU_TestInfo tests[] = {
 	{ "started, running, stopped, released", test_success },
 	{ "the CPUs and the CID that were asked for", test_asked_cpus },
+	{ "a long list of CPUs", test_many_cpus },
 	{ "running comes with the heartbeat", test_heartbeat },
 	{ "a heartbeat before the start has returned", test_early_heartbeat },
 	{ "each call fails once", test_failures },
@@ -664,6 +754,8 @@ static const CU_TestInfo tests[] = {
 	{ "a death while booting is told at once", test_death_while_booting },
 	{ "no heartbeat", test_no_heartbeat },
 	{ "the port is taken", test_port_taken },
+	{ "a crash is told before anything is given back", test_crash_at_once },
+	{ "a failed start gives back before it is told", test_failure_gives_back_first },
 	{ "a slow device does not delay the news of a crash", test_slow_close },
 	{ "a stop is told when the device has done it", test_slow_stop },
 	{ "the console, last words included", test_console },

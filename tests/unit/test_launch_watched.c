@@ -16,6 +16,8 @@ static void on_started(void *owner, const struct backend_grant *grant)
 
 	say(watched, "started");
 	watched->grant = *grant;
+	snprintf(watched->cpus, sizeof(watched->cpus), "%s", grant->cpus);
+	watched->grant.cpus = watched->cpus;
 	if (watched->stop_when_started)
 		backend_stop(watched->launch);
 }

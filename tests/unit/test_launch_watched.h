@@ -12,6 +12,7 @@ struct watched {
 	char log[256];
 	char console[256];
 	struct backend_grant grant;
+	char cpus[8192]; /* the grant's */
 	struct nefs_error error;
 	enum backend_end how;
 	bool stop_when_started;
