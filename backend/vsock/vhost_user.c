@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vhost_user.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <nefs/bell.h>
 #include <nefs/cleanup.h>
 #include <string.h>
@@ -38,8 +39,9 @@ enum {
 	SET_VRING_ENABLE = 18,
 };
 
-#define MESSAGE_VERSION 1U
-#define MESSAGE_REPLY	4U
+#define MESSAGE_VERSION	     1U
+#define MESSAGE_VERSION_MASK 3U
+#define MESSAGE_REPLY	     4U
 
 #define FEATURE_PROTOCOL  (1ULL << 30)
 #define FEATURE_VERSION_1 (1ULL << 32)
@@ -99,6 +101,12 @@ _Static_assert(DATA_OFFSET + VHOST_DATA_SIZE <= PACKET_SIZE, "a packet's memory"
 
 /* ---- vhost-user ---- */
 
+/* errno, negative, after a call that a socket's time-out may have ended. */
+static int timed_out(void)
+{
+	return errno == EAGAIN ? -ETIMEDOUT : -errno;
+}
+
 static int send_message(
 	int socket, uint32_t request, struct message *message, size_t size, const int *fd)
 {
@@ -108,6 +116,7 @@ static int send_message(
 	} control = { 0 };
 	struct iovec piece = { message, MESSAGE_HEADER + size };
 	struct msghdr header = { .msg_iov = &piece, .msg_iovlen = 1 };
+	ssize_t sent;
 
 	message->request = request;
 	message->flags = MESSAGE_VERSION;
@@ -123,7 +132,10 @@ static int send_message(
 		part->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(part), fd, sizeof(int));
 	}
-	return sendmsg(socket, &header, MSG_NOSIGNAL) == (ssize_t)piece.iov_len ? 0 : -errno;
+	sent = sendmsg(socket, &header, MSG_NOSIGNAL);
+	if (sent < 0)
+		return timed_out();
+	return sent == (ssize_t)piece.iov_len ? 0 : -EPROTO;
 }
 
 static int send_number(int socket, uint32_t request, uint64_t number, const int *fd)
@@ -151,8 +163,10 @@ static int get_number(int socket, uint32_t request, uint64_t *number)
 		return failed;
 	got = recv(socket, &message, (size_t)wanted, MSG_WAITALL);
 	if (got < 0)
-		return errno == EAGAIN ? -ETIMEDOUT : -errno;
-	if (got != wanted || message.request != request || !(message.flags & MESSAGE_REPLY) ||
+		return timed_out();
+	if (got != wanted || message.request != request ||
+		(message.flags & (MESSAGE_VERSION_MASK | MESSAGE_REPLY)) !=
+			(MESSAGE_VERSION | MESSAGE_REPLY) ||
 		message.size != sizeof(message.number))
 		return -EPROTO;
 	*number = message.number;
@@ -206,7 +220,7 @@ static int set_up_queue(
 	if (!failed)
 		failed = send_number(device->socket, SET_VRING_CALL, index, &queue->call);
 	if (!failed)
-		failed = send_number(device->socket, SET_VRING_KICK, index, &queue->kick);
+		failed = send_number(device->socket, SET_VRING_KICK, index, &queue->kicked);
 	if (!failed)
 		failed = send_state(device->socket, SET_VRING_ENABLE, index, 1);
 	return failed;
@@ -242,23 +256,36 @@ static void describe(const struct vhost_device *device, const struct vhost_queue
 static void make_available(struct vhost_queue *queue, unsigned int packet)
 {
 	struct available_ring *ring = (struct available_ring *)(queue->memory + AVAILABLE_RING);
+	const uint64_t one = 1;
 
 	ring->ring[queue->available % DESCRIPTORS] = (uint16_t)(2 * packet);
 	queue->available++;
 	queue->idle &= ~(1ULL << packet);
 	__atomic_store_n(&ring->index, queue->available, __ATOMIC_RELEASE);
-	nefs_bell_ring(queue->kick);
+	if (send(queue->kick, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+		/* Full, so the device has been told, or gone. */
+	}
 }
 
-/* A packet that the device is done with, or false. What it says that can't be is passed over. */
+/*
+ * A packet that the device is done with, or false. An id that can't be is passed over. An index that
+ * is further ahead than packets are out can't be either: the ring is not read until it is right.
+ */
 static bool take_used(struct vhost_queue *queue, unsigned int *packet, uint32_t *size)
 {
 	const struct used_ring *ring = (const struct used_ring *)(queue->memory + USED_RING);
+	const int out = __builtin_popcountll(~queue->idle);
+	uint16_t ahead = __atomic_load_n(&ring->index, __ATOMIC_ACQUIRE) - queue->used;
 
-	while (queue->used != __atomic_load_n(&ring->index, __ATOMIC_ACQUIRE)) {
-		const uint32_t id = ring->ring[queue->used % DESCRIPTORS].id;
+	if (ahead > out)
+		return false;
+	for (; ahead > 0; ahead--) {
+		/* Read once: the device can write there at any time. */
+		const uint32_t id = __atomic_load_n(
+			&ring->ring[queue->used % DESCRIPTORS].id, __ATOMIC_RELAXED);
 
-		*size = ring->ring[queue->used % DESCRIPTORS].size;
+		*size = __atomic_load_n(
+			&ring->ring[queue->used % DESCRIPTORS].size, __ATOMIC_RELAXED);
 		queue->used++;
 		if (id < DESCRIPTORS && id % 2 == 0 && !(queue->idle & 1ULL << id / 2)) {
 			*packet = id / 2;
@@ -269,13 +296,20 @@ static bool take_used(struct vhost_queue *queue, unsigned int *packet, uint32_t 
 	return false;
 }
 
+/*
+ * An fd's flags are common to all who have it. The device could make an eventfd block that we write,
+ * and fill it; of a pair of sockets each side has an end of its own, and it reads 8 bytes as well.
+ */
 static int open_queue(struct vhost_queue *queue, uint8_t *memory)
 {
+	int ends[2];
+
 	queue->memory = memory;
 	queue->idle = UINT64_MAX;
-	queue->kick = nefs_bell_new();
-	if (queue->kick < 0)
-		return queue->kick;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends))
+		return -errno;
+	queue->kick = ends[0];
+	queue->kicked = ends[1];
 	queue->call = nefs_bell_new();
 	return queue->call < 0 ? queue->call : 0;
 }
@@ -285,13 +319,21 @@ bool vhost_receive(
 {
 	uint32_t used;
 
-	if (!take_used(&device->receive, packet, &used))
-		return false;
-	*header = packet_memory(&device->receive, *packet);
-	*size = used > VHOST_HEADER_SIZE ? used - VHOST_HEADER_SIZE : 0;
-	if (*size > VHOST_DATA_SIZE)
-		*size = VHOST_DATA_SIZE;
-	return true;
+	/* A queue's worth at most: whoever gives them faster than we take them raises the signal again. */
+	for (unsigned int i = 0; i < VHOST_PACKETS; i++) {
+		if (!take_used(&device->receive, packet, &used))
+			return false;
+		if (used >= VHOST_HEADER_SIZE) {
+			*header = packet_memory(&device->receive, *packet);
+			*size = used - VHOST_HEADER_SIZE;
+			if (*size > VHOST_DATA_SIZE)
+				*size = VHOST_DATA_SIZE;
+			return true;
+		}
+		/* Not a whole header: what stands there came with an earlier packet. */
+		vhost_receive_done(device, *packet);
+	}
+	return false;
 }
 
 void vhost_receive_done(struct vhost_device *device, unsigned int packet)
@@ -327,7 +369,7 @@ void vhost_send(struct vhost_device *device, const void *header, const void *dat
 
 static int connect_to(const char *path)
 {
-	const struct timeval patience = { .tv_sec = REPLY_SECONDS };
+	const struct timeval timeout = { .tv_sec = REPLY_SECONDS };
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	NEFS_AUTO_CLOSE int fd = -1;
 
@@ -335,17 +377,22 @@ static int connect_to(const char *path)
 		return -ENAMETOOLONG;
 	strcpy(address.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)))
+	if (fd < 0)
 		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	/* Before connect(2): where nobody accepts, that waits as well. */
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		return timed_out();
 	return nefs_take_fd(&fd);
 }
 
 static int share_memory(struct vhost_device *device)
 {
-	device->memfd = memfd_create("nefs-vhost", MFD_CLOEXEC);
-	if (device->memfd < 0 || ftruncate(device->memfd, 2 * QUEUE_SIZE))
+	/* Sealed: whoever shares it could cut it off, and our next access would be SIGBUS. */
+	device->memfd = memfd_create("nefs-vhost", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (device->memfd < 0 || ftruncate(device->memfd, 2 * QUEUE_SIZE) ||
+		fcntl(device->memfd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return -errno;
 	device->memory =
 		mmap(NULL, 2 * QUEUE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, device->memfd, 0);
@@ -362,8 +409,8 @@ int vhost_device_open(const char *path, struct vhost_device *device, struct nefs
 
 	*device = (struct vhost_device){
 		.memfd = -1,
-		.receive = { .kick = -1, .call = -1 },
-		.send = { .kick = -1, .call = -1 },
+		.receive = { .kick = -1, .kicked = -1, .call = -1 },
+		.send = { .kick = -1, .kicked = -1, .call = -1 },
 	};
 	device->socket = connect_to(path);
 	failed = device->socket < 0 ? device->socket : share_memory(device);
@@ -388,21 +435,20 @@ int vhost_device_open(const char *path, struct vhost_device *device, struct nefs
 
 static void close_queue(struct vhost_queue *queue)
 {
-	if (queue->kick >= 0)
-		close(queue->kick);
-	if (queue->call >= 0)
-		close(queue->call);
+	nefs_cleanup_close(&queue->kick);
+	nefs_cleanup_close(&queue->kicked);
+	nefs_cleanup_close(&queue->call);
+	queue->kick = queue->kicked = queue->call = -1;
 }
 
 void vhost_device_close(struct vhost_device *device)
 {
-	if (device->socket >= 0)
-		close(device->socket);
+	nefs_cleanup_close(&device->socket);
 	close_queue(&device->receive);
 	close_queue(&device->send);
 	if (device->memory)
 		munmap(device->memory, 2 * QUEUE_SIZE);
-	if (device->memfd >= 0)
-		close(device->memfd);
-	device->socket = -1;
+	nefs_cleanup_close(&device->memfd);
+	device->memory = NULL;
+	device->socket = device->memfd = -1;
 }

@@ -23,12 +23,17 @@
 
 struct vhost_queue {
 	uint8_t *memory;    /* of its rings and packets */
-	int kick, call;	    /* bells: we tell them, they tell us */
+	int kick, kicked;   /* sockets: our end, by which we tell them, and theirs */
+	int call;	    /* an eventfd, by which they tell us; see below */
 	uint16_t used;	    /* how much of the used ring has been looked at */
 	uint16_t available; /* entries made available so far */
 	uint64_t idle;	    /* a bit for each packet that is ours */
 };
 
+/*
+ * The queues' `call` is to be watched edge-triggered (EPOLLET) and never read: the other process has
+ * it, too, and could make that block. socket is readable once the other process has hung up.
+ */
 struct vhost_device {
 	int socket;
 	int memfd;
@@ -38,15 +43,18 @@ struct vhost_device {
 
 /*
  * Connects to a vhost-user socket and sets the device up: from now on it can send. Blocks for a few
- * round trips, at most 5 s each. ECONNREFUSED, ENOENT, EPROTO, ETIMEDOUT, ENOMEM.
+ * round trips, at most 5 s each. ECONNREFUSED, ENOENT, ENAMETOOLONG, EPROTO, EPIPE and
+ * ECONNRESET (it hung up), ETIMEDOUT, ENOMEM, EMFILE.
  */
 int vhost_device_open(const char *path, struct vhost_device *device, struct nefs_error *err);
 
+/* Of one that is closed, or was not to be had, nothing happens. */
 void vhost_device_close(struct vhost_device *device);
 
 /*
- * The next packet that came, or false. header and data stay valid until vhost_receive_done, which
- * gives the packet back; size is that of the data, at most VHOST_DATA_SIZE.
+ * The next packet that came, or false; what is shorter than a header is none. header and data stay
+ * valid until vhost_receive_done, which gives the packet back; size is that of the data, at most
+ * VHOST_DATA_SIZE.
  */
 bool vhost_receive(
 	struct vhost_device *device, const uint8_t **header, size_t *size, unsigned int *packet);
