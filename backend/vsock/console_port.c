@@ -4,12 +4,14 @@
 #include <endian.h>
 #include <errno.h>
 #include <linux/virtio_vsock.h>
-#include <nefs/bell.h>
 #include <nefs/cleanup.h>
 #include <nefs/ne_limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 
 /*
  * Data of a packet. vhost-device-vsock silently drops what is longer than 3,732 bytes between two of its
@@ -39,7 +41,7 @@ struct console_port {
 	struct device *device;
 	struct vhost_device vsock;
 	sd_event *event;
-	sd_event_source *received, *taken;
+	sd_event_source *received, *taken, *hung_up;
 	LIST_HEAD(, reader) readers;
 	size_t count;
 };
@@ -56,7 +58,7 @@ static void send_packet(struct console_port *console_port, const struct virtio_v
 		.src_port = to->dst_port,
 		.dst_port = to->src_port,
 		.len = htole32((uint32_t)size),
-		.type = htole16(VIRTIO_VSOCK_TYPE_STREAM),
+		.type = to->type,
 		.op = htole16(operation),
 		.flags = htole32(flags),
 		.buf_alloc = htole32(OUR_BUFFER),
@@ -76,6 +78,7 @@ static void tell(const struct reader *reader, uint16_t operation, uint32_t flags
 		.src_cid = htole64(reader->cid),
 		.src_port = htole32(reader->peer_port),
 		.dst_port = htole32(reader->port),
+		.type = htole16(VIRTIO_VSOCK_TYPE_STREAM),
 	};
 
 	send_packet(reader->console_port, &from, operation, flags, reader, data, size);
@@ -154,15 +157,38 @@ static struct reader *find_reader(
 	return NULL;
 }
 
+/*
+ * Makes room for one more. A connection whose console has ended waits for its peer's reset, which the
+ * peer may owe for ever.
+ */
+static bool make_room(struct console_port *console_port)
+{
+	struct reader *reader;
+
+	if (console_port->count < CONSOLE_PORT_CONNECTIONS_MAX)
+		return true;
+	LIST_FOREACH(reader, &console_port->readers, siblings)
+	{
+		if (reader->console < 0) {
+			drop_reader(reader);
+			return true;
+		}
+	}
+	return false;
+}
+
 /* A connection to some enclave's console. NULL: it has none, or none of that. */
 static struct reader *add_reader(
 	struct console_port *console_port, const struct virtio_vsock_hdr *header)
 {
 	const uint32_t port = le32toh(header->dst_port);
+	const uint64_t cid = le64toh(header->src_cid);
 	NEFS_AUTO_CLOSE int console = -1;
 	struct reader *reader;
 
-	if (port < NE_CONSOLE_PORT || console_port->count >= CONSOLE_PORT_CONNECTIONS_MAX)
+	/* No enclave reads another's console, or takes it from whoever reads it. */
+	if (port < NE_CONSOLE_PORT || device_slot_of_cid(console_port->device, cid) ||
+		!make_room(console_port))
 		return NULL;
 	console = device_console(console_port->device,
 		device_slot_of_cid(console_port->device, port - NE_CONSOLE_PORT));
@@ -170,7 +196,7 @@ static struct reader *add_reader(
 	if (!reader)
 		return NULL;
 	reader->console_port = console_port;
-	reader->cid = le64toh(header->src_cid);
+	reader->cid = cid;
 	reader->peer_port = le32toh(header->src_port);
 	reader->port = port;
 	if (sd_event_add_io(console_port->event, &reader->output, console, EPOLLIN, on_output,
@@ -190,11 +216,19 @@ static void handle(
 	const uint16_t operation = le16toh(header->op);
 	struct reader *reader;
 
-	if (le64toh(header->dst_cid) != NE_CONSOLE_CID ||
-		le16toh(header->type) != VIRTIO_VSOCK_TYPE_STREAM)
+	if (le64toh(header->dst_cid) != NE_CONSOLE_CID)
 		return;
-	reader = find_reader(console_port, header);
-	if (operation == VIRTIO_VSOCK_OP_REQUEST && !reader) {
+	reader = le16toh(header->type) == VIRTIO_VSOCK_TYPE_STREAM
+			 ? find_reader(console_port, header)
+			 : NULL;
+	if (operation == VIRTIO_VSOCK_OP_REQUEST &&
+		le16toh(header->type) == VIRTIO_VSOCK_TYPE_STREAM) {
+		/* Without room for the answer there is no connection: its peer asks again. */
+		if (!vhost_can_send(&console_port->vsock))
+			return;
+		/* Whoever asks again has forgotten the one before: its machine was reset, say. */
+		if (reader)
+			drop_reader(reader);
 		reader = add_reader(console_port, header);
 		if (reader)
 			tell(reader, VIRTIO_VSOCK_OP_RESPONSE, 0, NULL, 0);
@@ -219,7 +253,12 @@ static void handle(
 		}
 		break;
 	case VIRTIO_VSOCK_OP_RW:
-		reader->ignored += (uint32_t)size;
+		if (le32toh(header->len) > size) {
+			tell(reader, VIRTIO_VSOCK_OP_RST, 0, NULL, 0);
+			drop_reader(reader);
+			return;
+		}
+		reader->ignored += le32toh(header->len);
 		tell(reader, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
 		break;
 	case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
@@ -241,7 +280,6 @@ static int on_received(sd_event_source *source, int fd, uint32_t revents, void *
 	unsigned int packet;
 	size_t size;
 
-	nefs_bell_silence(fd);
 	/* As many as the queue can hold; more raise the signal again. */
 	for (unsigned int i = 0;
 		i < VHOST_PACKETS && vhost_receive(&console_port->vsock, &memory, &size, &packet);
@@ -259,11 +297,31 @@ static int on_taken(sd_event_source *source, int fd, uint32_t revents, void *use
 	struct console_port *console_port = userdata;
 	struct reader *reader;
 
-	nefs_bell_silence(fd);
 	LIST_FOREACH(reader, &console_port->readers, siblings)
 	{
 		resume(reader);
 	}
+	return 0;
+}
+
+/* The other process is gone, and the connections with it. What it says here is nothing that was asked. */
+static int on_hung_up(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct console_port *console_port = userdata;
+	struct reader *reader;
+	char unasked[256];
+	ssize_t got = recv(fd, unasked, sizeof(unasked), MSG_DONTWAIT);
+
+	if (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR)))
+		return 0;
+	fprintf(stderr,
+		"nefs-device: the vsock device of CID %d has hung up: consoles cannot be read any more\n",
+		NE_CONSOLE_CID);
+	while ((reader = LIST_FIRST(&console_port->readers)))
+		drop_reader(reader);
+	console_port->received = sd_event_source_disable_unref(console_port->received);
+	console_port->taken = sd_event_source_disable_unref(console_port->taken);
+	console_port->hung_up = sd_event_source_disable_unref(console_port->hung_up);
 	return 0;
 }
 
@@ -283,10 +341,13 @@ int console_port_new(sd_event *event, const char *vsock, struct device *device,
 	console_port->event = event;
 	LIST_INIT(&console_port->readers);
 	failed = sd_event_add_io(event, &console_port->received, console_port->vsock.receive.call,
-		EPOLLIN, on_received, console_port);
+		EPOLLIN | EPOLLET, on_received, console_port);
 	if (failed >= 0)
 		failed = sd_event_add_io(event, &console_port->taken, console_port->vsock.send.call,
-			EPOLLIN, on_taken, console_port);
+			EPOLLIN | EPOLLET, on_taken, console_port);
+	if (failed >= 0)
+		failed = sd_event_add_io(event, &console_port->hung_up, console_port->vsock.socket,
+			EPOLLIN, on_hung_up, console_port);
 	if (failed < 0) {
 		console_port_free(nefs_take_ptr(console_port));
 		return nefs_error_set(
@@ -306,6 +367,7 @@ void console_port_free(struct console_port *console_port)
 		drop_reader(reader);
 	sd_event_source_disable_unref(console_port->received);
 	sd_event_source_disable_unref(console_port->taken);
+	sd_event_source_disable_unref(console_port->hung_up);
 	vhost_device_close(&console_port->vsock);
 	free(console_port);
 }

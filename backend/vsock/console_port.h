@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The hypervisor's end of vsock, CID 0: whoever connects to its port 10000 + CID reads the console of the
- * enclave with that CID, if it was started in debug mode (docs/facts/eif.md §7). Output only.
+ * enclave with that CID, if it was started in debug mode (docs/facts/eif.md §7). Output only. Enclaves
+ * are refused: none reads another's console. Once the vsock device's process is gone, so is the port.
  *
  * Source of the packets: the VIRTIO 1.2 specification, §5.10. Loop thread.
  */
@@ -12,7 +13,7 @@
 #include <nefs/error.h>
 #include <systemd/sd-event.h>
 
-/* Console connections at a time; one more is refused. */
+/* Console connections at a time; one more is refused, or takes the place of one whose console has ended. */
 #define CONSOLE_PORT_CONNECTIONS_MAX 64
 
 struct console_port;
