@@ -25,10 +25,7 @@ int backend_image_describe(
 	failed = eif_source_fd(&source, image_fd, err);
 	if (failed < 0)
 		return failed;
-	failed = eif_read(&source, eif, err);
-	if (failed < 0)
-		return failed;
-	failed = eif_measure(&source, eif, &pcrs, err);
+	failed = eif_read_measured(&source, eif, &pcrs, err);
 	if (failed < 0)
 		return failed;
 	measurements = eif_pcrs_text(&pcrs);

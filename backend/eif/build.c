@@ -149,9 +149,7 @@ static int check_written(const struct output *output, const struct recipe *recip
 
 	failed = eif_source_fd(&written, output->fd, err);
 	if (!failed)
-		failed = eif_read(&written, eif, err);
-	if (!failed)
-		failed = eif_measure(&written, eif, pcrs, err);
+		failed = eif_read_measured(&written, eif, pcrs, err);
 	if (failed || !recipe->signer)
 		return failed;
 

@@ -8,8 +8,8 @@
 #include <nefs/cleanup.h>
 #include <nefs/eif.h>
 
-/* Images are read in pieces of this size: all the memory that reading one takes. */
-#define EIF_BUFFER_SIZE 65536
+/* Images are read in pieces of at most this size: all the memory that reading one takes. */
+#define EIF_BUFFER_SIZE (256U << 10)
 
 /* Longest metadata that is parsed; a longer section is described without its content. */
 #define EIF_METADATA_MAX (1U << 20)
@@ -75,12 +75,19 @@ int eif_source_get(const struct eif_source *source, void *buffer, size_t size, u
 /* Takes the next size bytes (at most EIF_BUFFER_SIZE) of a stream; 0 or a negative errno. */
 typedef int eif_sink(void *context, const uint8_t *data, size_t size, struct nefs_error *err);
 
-/* Passes size bytes from offset on to sink, in pieces. EIO, or what sink returned. */
+/* Passes size bytes from offset on to sink, in pieces. EIO, ENOMEM, or what sink returned. */
 int eif_source_stream(const struct eif_source *source, uint64_t offset, uint64_t size,
 	eif_sink *sink, void *context, struct nefs_error *err);
 
 /* CRC-32 of an image of size bytes: all of them except the CRC field itself. */
 int eif_crc(const struct eif_source *source, uint64_t size, uint32_t *crc, struct nefs_error *err);
+
+/*
+ * The CRC-32, and PCR0 to PCR2 (has_pcr8 false), of an image whose table has been read: its sections
+ * follow each other. One pass: what is inside [0, eif->size) is read once.
+ */
+int eif_crc_and_pcrs(const struct eif_source *source, const struct eif *eif, uint32_t *crc,
+	struct eif_pcrs *pcrs, struct nefs_error *err);
 
 /* Offset of a section's own header in the file. */
 static inline uint64_t eif_section_start(const struct eif_section *section)

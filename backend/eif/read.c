@@ -4,9 +4,9 @@
  * and none adds two numbers of the image before it knows that the sum fits.
  */
 #include "internal.h"
+#include "signature.h"
 #include <errno.h>
 #include <string.h>
-#include <zlib.h>
 
 #define ULL(value) ((unsigned long long)(value))
 
@@ -59,29 +59,6 @@ bool eif_plausible(const void *head, size_t size)
 	size_t compared = size < strlen(EIF_MAGIC) ? size : strlen(EIF_MAGIC);
 
 	return compared == 0 || memcmp(head, EIF_MAGIC, compared) == 0;
-}
-
-static int sink_crc(void *context, const uint8_t *data, size_t size, struct nefs_error *err)
-{
-	uLong *crc = context;
-
-	(void)err;
-	*crc = crc32(*crc, data, (uInt)size);
-	return 0;
-}
-
-int eif_crc(
-	const struct eif_source *source, uint64_t size, uint32_t *result, struct nefs_error *err)
-{
-	uLong crc = crc32(0, NULL, 0);
-	int failed;
-
-	failed = eif_source_stream(source, 0, EIF_AT_CRC, sink_crc, &crc, err);
-	if (!failed)
-		failed = eif_source_stream(
-			source, EIF_HEADER_SIZE, size - EIF_HEADER_SIZE, sink_crc, &crc, err);
-	*result = (uint32_t)crc;
-	return failed;
 }
 
 int eif_check_kernel_at(const struct eif_source *source, uint64_t offset, uint64_t size,
@@ -261,12 +238,11 @@ static int check_layout(struct eif *eif, struct nefs_error *err)
 	return 0;
 }
 
-int eif_read(const struct eif_source *source, struct eif *eif, struct nefs_error *err)
+/* Everything but the CRC and the kernel. */
+static int read_table(const struct eif_source *source, struct eif *eif, struct nefs_error *err)
 {
 	uint8_t header[EIF_HEADER_SIZE];
 	const struct eif_section *last;
-	struct nefs_error unfit = { 0 };
-	uint32_t crc;
 	int failed;
 
 	memset(eif, 0, sizeof(*eif));
@@ -292,23 +268,71 @@ int eif_read(const struct eif_source *source, struct eif *eif, struct nefs_error
 		eif->size = last->offset + last->size;
 	else if (last->offset + last->size < eif->size)
 		eif->warnings |= EIF_WARN_GAP;
+	return 0;
+}
 
-	failed = eif_crc(source, eif->size, &crc, err);
-	if (failed)
-		return failed;
-	if (crc != eif->crc)
-		return nefs_error_set(err, EINVAL,
-			"the image is damaged: its CRC-32 is %08x, its header says %08x; copy or "
-			"build it again",
-			crc, eif->crc);
+static int check_crc(const struct eif *eif, uint32_t crc, struct nefs_error *err)
+{
+	if (crc == eif->crc)
+		return 0;
+	return nefs_error_set(err, EINVAL,
+		"the image is damaged: its CRC-32 is %08x, its header says %08x; copy or build it "
+		"again",
+		crc, eif->crc);
+}
 
-	failed = eif_check_kernel(source, eif, &unfit);
+/* A kernel of the wrong format is a warning here. */
+static int look_at_kernel(const struct eif_source *source, struct eif *eif, struct nefs_error *err)
+{
+	struct nefs_error unfit = { 0 };
+	int failed = eif_check_kernel(source, eif, &unfit);
+
 	if (failed == -EINVAL) {
 		eif->warnings |= EIF_WARN_KERNEL;
-	} else if (failed) {
-		if (err)
-			*err = unfit;
-		return failed;
+		return 0;
 	}
-	return 0;
+	if (failed && err)
+		*err = unfit;
+	return failed;
+}
+
+int eif_read_table(const struct eif_source *source, struct eif *eif, struct nefs_error *err)
+{
+	int failed = read_table(source, eif, err);
+
+	return failed ? failed : look_at_kernel(source, eif, err);
+}
+
+int eif_read(const struct eif_source *source, struct eif *eif, struct nefs_error *err)
+{
+	uint32_t crc;
+	int failed;
+
+	failed = read_table(source, eif, err);
+	if (!failed)
+		failed = eif_crc(source, eif->size, &crc, err);
+	if (!failed)
+		failed = check_crc(eif, crc, err);
+	return failed ? failed : look_at_kernel(source, eif, err);
+}
+
+int eif_read_measured(const struct eif_source *source, struct eif *eif, struct eif_pcrs *pcrs,
+	struct nefs_error *err)
+{
+	uint32_t crc;
+	int failed;
+
+	memset(pcrs, 0, sizeof(*pcrs));
+	failed = read_table(source, eif, err);
+	if (!failed)
+		failed = eif_crc_and_pcrs(source, eif, &crc, pcrs, err);
+	if (!failed)
+		failed = check_crc(eif, crc, err);
+	if (!failed)
+		failed = look_at_kernel(source, eif, err);
+	if (failed || !eif_find(eif, EIF_SIGNATURE))
+		return failed;
+	failed = eif_signature_pcr8(source, eif, pcrs->pcr8, err);
+	pcrs->has_pcr8 = !failed;
+	return failed;
 }

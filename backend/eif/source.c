@@ -69,10 +69,16 @@ int eif_source_get(const struct eif_source *source, void *buffer, size_t size, u
 int eif_source_stream(const struct eif_source *source, uint64_t offset, uint64_t size,
 	eif_sink *sink, void *context, struct nefs_error *err)
 {
-	uint8_t buffer[EIF_BUFFER_SIZE];
+	NEFS_AUTO_FREE uint8_t *buffer = NULL;
+	size_t room = size < EIF_BUFFER_SIZE ? (size_t)size : EIF_BUFFER_SIZE;
 
+	if (size == 0)
+		return 0;
+	buffer = malloc(room);
+	if (!buffer)
+		return nefs_error_set(err, ENOMEM, "out of memory for reading the image");
 	while (size > 0) {
-		size_t piece = size < sizeof(buffer) ? (size_t)size : sizeof(buffer);
+		size_t piece = size < room ? (size_t)size : room;
 		int failed;
 
 		failed = eif_source_get(source, buffer, piece, offset, err);

@@ -28,7 +28,9 @@ int tool_open_source(const char *path, struct eif_source *source, struct nefs_er
 	return failed;
 }
 
-int tool_open_unmeasured(const char *path, struct tool_image *image, struct nefs_error *err)
+/* pcrs: NULL if they are not wanted. */
+static int open_image(
+	const char *path, struct tool_image *image, struct eif_pcrs *pcrs, struct nefs_error *err)
 {
 	int failed;
 
@@ -36,7 +38,8 @@ int tool_open_unmeasured(const char *path, struct tool_image *image, struct nefs
 	failed = tool_open_source(path, &image->source, err);
 	if (failed)
 		return failed;
-	failed = eif_read(&image->source, &image->eif, err);
+	failed = pcrs ? eif_read_measured(&image->source, &image->eif, pcrs, err)
+		      : eif_read(&image->source, &image->eif, err);
 	if (failed) {
 		nefs_error_prefix(err, "%s", path);
 		close(image->source.fd);
@@ -46,19 +49,14 @@ int tool_open_unmeasured(const char *path, struct tool_image *image, struct nefs
 	return 0;
 }
 
+int tool_open_unmeasured(const char *path, struct tool_image *image, struct nefs_error *err)
+{
+	return open_image(path, image, NULL, err);
+}
+
 int tool_open_image(const char *path, struct tool_image *image, struct nefs_error *err)
 {
-	int failed = tool_open_unmeasured(path, image, err);
-
-	if (failed)
-		return failed;
-	failed = eif_measure(&image->source, &image->eif, &image->pcrs, err);
-	if (failed) {
-		nefs_error_prefix(err, "%s", path);
-		nefs_cleanup_close(&image->fd);
-		image->fd = -1;
-	}
-	return failed;
+	return open_image(path, image, &image->pcrs, err);
 }
 
 int tool_load(const char *path, size_t max, char **text, size_t *size, struct nefs_error *err)

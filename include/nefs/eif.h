@@ -93,6 +93,12 @@ struct eif {
 int eif_read(const struct eif_source *source, struct eif *eif, struct nefs_error *err);
 
 /*
+ * The same without the CRC, for an image that has been found whole: reads the header, the sections'
+ * own headers and a few bytes of the kernel, and checks all that they say.
+ */
+int eif_read_table(const struct eif_source *source, struct eif *eif, struct nefs_error *err);
+
+/*
  * Is the kernel of a validated image what its architecture boots: a bzImage ("HdrS" at 0x202) for
  * x86_64, an Image ("ARM\x64" at 0x38) for aarch64? 0, or EINVAL with the reason; EIO.
  */
@@ -114,8 +120,11 @@ struct eif_pcrs {
 	uint8_t pcr8[EIF_PCR_SIZE]; /* the signing certificate's */
 };
 
-/* Measures a validated image. EIO, EINVAL (an undecodable signature section). */
-int eif_measure(const struct eif_source *source, const struct eif *eif, struct eif_pcrs *pcrs,
+/*
+ * eif_read, and the image's measurements from the same pass: each byte is read once. EINVAL for an
+ * undecodable signature section, too; ENOMEM. Only a success leaves anything of use in *pcrs.
+ */
+int eif_read_measured(const struct eif_source *source, struct eif *eif, struct eif_pcrs *pcrs,
 	struct nefs_error *err);
 
 /*

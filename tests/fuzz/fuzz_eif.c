@@ -22,18 +22,35 @@ static void check_error(int result, const struct nefs_error *err)
 		abort();
 }
 
+/* The ways to read an image must agree on it. */
+static void compare(const struct eif *one, const struct eif *other)
+{
+	if (memcmp(one, other, sizeof(*one)) != 0)
+		abort();
+}
+
 static void use_image(const struct eif_source *source)
 {
-	struct nefs_error err = { 0 };
+	struct nefs_error err = { 0 }, measuring = { 0 }, table = { 0 };
+	struct eif eif, measured, structure;
 	struct eif_pcrs pcrs;
-	struct eif eif;
 	char *text = NULL;
-	int result;
+	int result, result_measured, result_table;
 
 	result = eif_read(source, &eif, &err);
 	check_error(result, &err);
+	result_measured = eif_read_measured(source, &measured, &pcrs, &measuring);
+	check_error(result_measured, &measuring);
+	result_table = eif_read_table(source, &structure, &table);
+	check_error(result_table, &table);
+	if (result && (result_measured != result || strcmp(measuring.text, err.text) != 0))
+		abort();
 	if (result)
 		return;
+	if (result_table)
+		abort();
+	compare(&eif, &measured);
+	compare(&eif, &structure);
 	if (eif.size > source->size || eif.section_count > EIF_SECTIONS_MAX)
 		abort();
 	for (size_t i = 0; i < eif.section_count; i++) {
@@ -45,9 +62,7 @@ static void use_image(const struct eif_source *source)
 	check_error(result, &err);
 	nefs_error_clear(&err);
 
-	result = eif_measure(source, &eif, &pcrs, &err);
-	check_error(result, &err);
-	if (result)
+	if (result_measured)
 		return;
 	text = eif_pcrs_text(&pcrs);
 	if (!text)

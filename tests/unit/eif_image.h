@@ -123,6 +123,32 @@ static inline void image_vector3(struct image *image)
 	image_end(image);
 }
 
+/* The other ways to read an image must find what eif_read found. */
+static inline void image_read_other_ways(const struct eif_source *source, int result,
+	const struct eif *eif, const struct nefs_error *err)
+{
+	struct nefs_error measuring = { 0 }, table = { 0 };
+	struct eif measured, structure;
+	struct eif_pcrs pcrs;
+
+	if (eif_read_table(source, &structure, &table) == 0) {
+		CU_ASSERT_TRUE(result == 0 || (err && strstr(err->text, "CRC")));
+	} else {
+		CU_ASSERT_EQUAL(result, -table.code);
+		CU_ASSERT_TRUE(!err || strcmp(table.text, err->text) == 0);
+	}
+	if (eif_read_measured(source, &measured, &pcrs, &measuring) == 0) {
+		CU_ASSERT_EQUAL(result, 0);
+		CU_ASSERT_EQUAL(memcmp(&measured, eif, sizeof(*eif)), 0);
+		CU_ASSERT_EQUAL(memcmp(&structure, eif, sizeof(*eif)), 0);
+	} else if (result != 0) {
+		CU_ASSERT_EQUAL(result, -measuring.code);
+		CU_ASSERT_TRUE(!err || strcmp(measuring.text, err->text) == 0);
+	} else {
+		CU_ASSERT_PTR_NOT_NULL(strstr(measuring.text, "signature"));
+	}
+}
+
 /* Reads the first size bytes from a block of just that size, so that ASan sees one byte more. */
 static inline int image_read_cut(
 	const struct image *image, size_t size, struct eif *eif, struct nefs_error *err)
@@ -134,6 +160,7 @@ static inline int image_read_cut(
 	memcpy(exact, image->bytes, size);
 	eif_source_memory(&source, exact, size);
 	failed = eif_read(&source, eif, err);
+	image_read_other_ways(&source, failed, eif, err);
 	free(exact);
 	return failed;
 }
