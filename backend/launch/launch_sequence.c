@@ -71,7 +71,10 @@ static int check_image(struct launch_sequence *sequence)
 	if (failed < 0)
 		return failed;
 	sequence->image_size = source.size;
-	failed = eif_read(&source, eif, &sequence->error);
+	if (sequence->image_checked)
+		failed = eif_read_table(&source, eif, &sequence->error);
+	else
+		failed = eif_read(&source, eif, &sequence->error);
 	if (failed < 0)
 		return failed;
 	if (!sequence->any_arch && eif->arch != HOST_ARCH)
@@ -344,6 +347,7 @@ int launch_sequence_init(struct launch_sequence *sequence, struct ne_dev *dev, b
 	sequence->memory = config->memory;
 	sequence->vcpus = config->vcpus;
 	sequence->wanted_cid = config->cid;
+	sequence->image_checked = config->image_checked;
 	sequence->debug = config->debug;
 	sequence->enclave_fd = -1;
 	sequence->image_fd = -1;

@@ -23,6 +23,7 @@ struct launch_sequence {
 	uint32_t vcpus;
 	uint32_t *cpus; /* vcpus of them, or NULL */
 	int image_fd;
+	bool image_checked; /* its CRC is known to fit */
 	uint64_t wanted_cid;
 	bool debug;
 

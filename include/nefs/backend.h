@@ -37,6 +37,8 @@ struct backend_config {
 	const uint32_t *cpus; /* the CPUs wanted, ascending, or NULL: any; copied */
 	size_t cpu_count;
 	int image_fd;		   /* the EIF, readable; duplicated */
+	bool image_checked;	   /* backend_image_describe has read this very content and
+				    * found it whole: its CRC is not computed once more */
 	uint64_t cid;		   /* 0: the device chooses */
 	bool debug;		   /* debug mode: the console can be read */
 	unsigned int boot_timeout; /* seconds to the heartbeat; 0: default formula */
