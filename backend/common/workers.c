@@ -164,8 +164,6 @@ static int on_finished(sd_event_source *source, int fd, uint32_t revents, void *
 {
 	struct workers *pool = userdata;
 
-	(void)source;
-	(void)revents;
 	nefs_bell_silence(fd);
 	finish_all(pool);
 	return 0;

@@ -97,8 +97,7 @@ int eif_certificate_pcr8(
 	failed = gnutls_hash_fast(GNUTLS_DIG_SHA384, der.data, der.size, digest);
 	gnutls_free(der.data);
 	if (failed < 0)
-		return nefs_error_set(
-			err, EIO, "cannot compute SHA-384: %s", gnutls_strerror(failed));
+		return eif_hash_failed(err, failed);
 	return eif_extend(digest, pcr8, err);
 }
 

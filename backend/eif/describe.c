@@ -179,17 +179,13 @@ static int describe_signature(const struct eif_source *source, const struct eif 
 	bool valid;
 	int failed;
 
-	failed = eif_signature_read(source, eif, &signature, err);
+	failed = eif_signature_load(source, eif, &signature, &certificate, &algorithm, err);
 	if (failed == -ENODATA) {
 		if (err)
 			nefs_error_clear(err);
 		json_object_set_new(root, "signature", json_null());
 		return 0;
 	}
-	if (failed)
-		return failed;
-	failed = eif_certificate_load(
-		signature->certificate, signature->certificate_size, &certificate, &algorithm, err);
 	if (failed)
 		return failed;
 	valid = eif_signature_verify(

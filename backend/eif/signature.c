@@ -183,6 +183,21 @@ int eif_signature_read(const struct eif_source *source, const struct eif *eif,
 	return 0;
 }
 
+int eif_signature_load(const struct eif_source *source, const struct eif *eif,
+	struct eif_signature **result, gnutls_x509_crt_t *certificate,
+	const struct eif_algorithm **algorithm, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE struct eif_signature *signature = NULL;
+	int failed = eif_signature_read(source, eif, &signature, err);
+
+	if (!failed)
+		failed = eif_certificate_load(signature->certificate, signature->certificate_size,
+			certificate, algorithm, err);
+	if (!failed)
+		*result = nefs_take_ptr(signature);
+	return failed;
+}
+
 int eif_signature_pcr8(const struct eif_source *source, const struct eif *eif,
 	uint8_t pcr8[EIF_PCR_SIZE], struct nefs_error *err)
 {
@@ -191,11 +206,7 @@ int eif_signature_pcr8(const struct eif_source *source, const struct eif *eif,
 	gnutls_x509_crt_t certificate;
 	int failed;
 
-	failed = eif_signature_read(source, eif, &signature, err);
-	if (failed)
-		return failed;
-	failed = eif_certificate_load(
-		signature->certificate, signature->certificate_size, &certificate, &algorithm, err);
+	failed = eif_signature_load(source, eif, &signature, &certificate, &algorithm, err);
 	if (failed)
 		return failed;
 	failed = eif_certificate_pcr8(certificate, pcr8, err);
@@ -274,11 +285,7 @@ int eif_verify(const struct eif_source *source, const struct eif *eif, const str
 	gnutls_x509_crt_t certificate;
 	int failed;
 
-	failed = eif_signature_read(source, eif, &signature, err);
-	if (failed)
-		return failed;
-	failed = eif_certificate_load(
-		signature->certificate, signature->certificate_size, &certificate, &algorithm, err);
+	failed = eif_signature_load(source, eif, &signature, &certificate, &algorithm, err);
 	if (failed)
 		return failed;
 	failed = eif_signature_verify(

@@ -33,6 +33,15 @@ int eif_signature_read(const struct eif_source *source, const struct eif *eif,
 int eif_signature_decode(const uint8_t *section, size_t size, struct eif_signature *signature,
 	struct nefs_error *err);
 
+/*
+ * Reads a signed image's section and loads the certificate in it, with what its key signs by. The caller
+ * frees the signature with free(3) and the certificate with gnutls_x509_crt_deinit. ENODATA and EINVAL as
+ * eif_signature_read and eif_certificate_load.
+ */
+int eif_signature_load(const struct eif_source *source, const struct eif *eif,
+	struct eif_signature **signature, gnutls_x509_crt_t *certificate,
+	const struct eif_algorithm **algorithm, struct nefs_error *err);
+
 /* PCR8 of a signed image. EINVAL if its signature section cannot be decoded. */
 int eif_signature_pcr8(const struct eif_source *source, const struct eif *eif,
 	uint8_t pcr8[EIF_PCR_SIZE], struct nefs_error *err);

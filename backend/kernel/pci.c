@@ -58,6 +58,7 @@ static void clean_up(struct pci_access *access)
 int pci_find_ne(const char *dump, struct pci_ne *found)
 {
 	struct pci_access *access;
+	char path[4096];
 	int result;
 
 	/* No bus at all: libpci would try port I/O next. */
@@ -67,15 +68,12 @@ int pci_find_ne(const char *dump, struct pci_ne *found)
 	access->error = on_error;
 	access->warning = on_warning;
 	access->method = dump ? PCI_ACCESS_DUMP : PCI_ACCESS_SYS_BUS_PCI;
+	/* libpci keeps a copy, and takes both without const. */
 	if (dump) {
-		char path[4096];
-
 		snprintf(path, sizeof(path), "%s", dump);
 		pci_set_param(access, (char[]){ "dump.name" }, path);
-		result = scan(access, found);
-	} else {
-		result = scan(access, found);
 	}
+	result = scan(access, found);
 	clean_up(access);
 	return result;
 }

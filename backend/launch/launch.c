@@ -190,8 +190,6 @@ static int on_grace_over(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct backend_launch *launch = userdata;
 
-	(void)source;
-	(void)usec;
 	launch->drained = true;
 	if (launch->how != BACKEND_STOPPED && !launch->reported)
 		report_end(launch);
@@ -254,8 +252,6 @@ static int on_hangup(sd_event_source *source, int fd, uint32_t revents, void *us
 	struct nefs_error error;
 	bool explained;
 
-	(void)source;
-	(void)revents;
 	explained = backend->dev->ops->explain &&
 		    backend->dev->ops->explain(backend->dev, fd, cause, sizeof(cause)) && cause[0];
 	if (!explained)
@@ -310,8 +306,6 @@ static int on_boot_timeout(sd_event_source *source, uint64_t usec, void *userdat
 	struct nefs_error error;
 	char time[32];
 
-	(void)source;
-	(void)usec;
 	nefs_error_set(&error, ETIMEDOUT,
 		"%s: no heartbeat within %s after its start (%s): %s, or raise `boot_timeout`",
 		launch->name, format_time(launch->boot_ms * 1000U, time, sizeof(time)),

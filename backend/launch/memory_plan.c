@@ -102,15 +102,69 @@ static int map_part(struct ne_dev *dev, struct enclave_memory *memory,
 	return 0;
 }
 
+/* By page size: no more pages than this, since an attempt at more has failed. */
+struct limits {
+	struct memory_part parts[NE_DEV_PAGE_SIZES_MAX];
+	size_t count;
+};
+
+static struct memory_part *find_limit(struct limits *limits, uint64_t page_size)
+{
+	for (size_t i = 0; i < limits->count; i++)
+		if (limits->parts[i].page_size == page_size)
+			return &limits->parts[i];
+	return NULL;
+}
+
+static void apply_limits(struct limits *limits, struct ne_dev_pages *pages, size_t page_sizes)
+{
+	for (size_t i = 0; i < page_sizes; i++) {
+		const struct memory_part *limit = find_limit(limits, pages[i].size);
+
+		if (limit && pages[i].free > limit->count)
+			pages[i].free = limit->count;
+	}
+}
+
+/* Somebody was faster: half as many next time, then none. False if that makes no sense any more. */
+static bool lower_limit(struct limits *limits, const struct memory_part *refused)
+{
+	struct memory_part *limit = find_limit(limits, refused->page_size);
+
+	if (limit) {
+		limit->count = 0;
+		return true;
+	}
+	if (limits->count == NE_DEV_PAGE_SIZES_MAX)
+		return false;
+	limits->parts[limits->count] = *refused;
+	limits->parts[limits->count].count /= 2;
+	limits->count++;
+	return true;
+}
+
+/* Maps the parts of a plan in their order; *refused is the one that failed. */
+static int map_plan(struct ne_dev *dev, struct enclave_memory *memory,
+	const struct memory_plan *plan, const struct memory_part **refused, struct nefs_error *err)
+{
+	int failed = 0;
+
+	for (size_t i = 0; i < plan->count && failed >= 0; i++) {
+		*refused = &plan->parts[i];
+		failed = map_part(dev, memory, *refused, err);
+	}
+	return failed;
+}
+
 int enclave_memory_map(
 	struct ne_dev *dev, struct enclave_memory *memory, uint64_t size, struct nefs_error *err)
 {
 	struct ne_dev_pages pages[NE_DEV_PAGE_SIZES_MAX];
-	/* By page size: no more pages than this, since an attempt at more has failed. */
-	struct memory_part limits[NE_DEV_PAGE_SIZES_MAX];
-	size_t limit_count = 0;
+	struct limits limits = { .count = 0 };
+	const struct memory_part *refused;
 	struct memory_plan plan;
 	struct nefs_error why;
+	size_t page_sizes;
 	int failed;
 
 	memory->count = 0;
@@ -118,49 +172,17 @@ int enclave_memory_map(
 	nefs_error_clear(&why);
 	/* Each round either finishes or lowers the limit of a size, twice at most. */
 	for (unsigned int round = 0; round <= 2 * NE_DEV_PAGE_SIZES_MAX; round++) {
-		size_t page_sizes = dev->ops->pages(dev, pages, NE_DEV_PAGE_SIZES_MAX);
-		struct ne_dev_pages usable[NE_DEV_PAGE_SIZES_MAX];
-
-		memcpy(usable, pages, page_sizes * sizeof(pages[0]));
-		for (size_t i = 0; i < page_sizes; i++) {
-			for (size_t j = 0; j < limit_count; j++) {
-				if (limits[j].page_size == usable[i].size &&
-					usable[i].free > limits[j].count)
-					usable[i].free = limits[j].count;
-			}
-		}
+		page_sizes = dev->ops->pages(dev, pages, NE_DEV_PAGE_SIZES_MAX);
+		apply_limits(&limits, pages, page_sizes);
 		failed = memory_plan_make(
-			&plan, size - memory->size, usable, page_sizes, why.code ? NULL : err);
+			&plan, size - memory->size, pages, page_sizes, why.code ? NULL : err);
 		if (failed < 0)
 			break;
-
-		size_t done = 0;
-
-		while (done < plan.count) {
-			failed = map_part(dev, memory, &plan.parts[done], &why);
-			if (failed < 0)
-				break;
-			done++;
-		}
-		if (done == plan.count)
+		failed = map_plan(dev, memory, &plan, &refused, &why);
+		if (failed >= 0)
 			return 0;
-		if (failed != -ENOMEM || limit_count == NE_DEV_PAGE_SIZES_MAX)
+		if (failed != -ENOMEM || !lower_limit(&limits, refused))
 			break;
-
-		/* Somebody was faster. Half as many next time, then none. */
-		struct memory_part *limit = NULL;
-
-		for (size_t i = 0; i < limit_count; i++) {
-			if (limits[i].page_size == plan.parts[done].page_size)
-				limit = &limits[i];
-		}
-		if (limit) {
-			limit->count = 0;
-		} else {
-			limits[limit_count].page_size = plan.parts[done].page_size;
-			limits[limit_count].count = plan.parts[done].count / 2;
-			limit_count++;
-		}
 	}
 	enclave_memory_unmap(dev, memory);
 	if (why.code == ENOMEM)

@@ -11,14 +11,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef int (*command_handler)(struct device *device, const void *request, struct ne_reply *reply);
+/* Which slot a command is about: the one whose uid its request begins with, if it is about one. */
+enum subject {
+	NO_SLOT,
+	A_SLOT,	    /* ENOENT without it */
+	A_NEW_SLOT, /* EBUSY, too, if it has been started */
+};
 
-static struct slot *slot_of(struct device *device, const void *request)
-{
-	const struct ne_req_slot *head = request;
-
-	return slots_find(device->slots, head->slot_uid);
-}
+struct command {
+	enum subject subject;
+	/* Executes it; slot is NULL for NO_SLOT. Returns 0 or a negative errno, the reply's rc. */
+	int (*execute)(struct device *device, struct slot *slot, const void *payload,
+		struct ne_reply *reply);
+};
 
 static void fill_reply(const struct slot *slot, struct ne_reply *reply)
 {
@@ -145,16 +150,12 @@ static int start_vm(struct device *device, struct slot *slot)
 	return result < 0 ? result : 0;
 }
 
-static int cmd_enclave_start(struct device *device, const void *payload, struct ne_reply *reply)
+static int cmd_enclave_start(
+	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
 	const struct ne_req_start *request = payload;
-	struct slot *slot = slot_of(device, payload);
 	int result;
 
-	if (!slot)
-		return -ENOENT;
-	if (slot->state != NE_SLOT_INIT)
-		return -EBUSY;
 	if (request->flags > 1 || !slot->mem_size || !slot->nr_vcpus)
 		return -EINVAL;
 	if (request->enclave_cid && !ne_cid_is_valid(request->enclave_cid))
@@ -171,23 +172,21 @@ static int cmd_enclave_start(struct device *device, const void *payload, struct 
 	return result;
 }
 
-static int cmd_enclave_get_slot(struct device *device, const void *payload, struct ne_reply *reply)
+static int cmd_enclave_get_slot(
+	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
 	const struct ne_req_get_slot *request = payload;
-	struct slot *slot = slots_find_cid(device->slots, request->enclave_cid);
 
+	slot = slots_find_cid(device->slots, request->enclave_cid);
 	if (!slot)
 		return -ENOENT;
 	fill_reply(slot, reply);
 	return 0;
 }
 
-static int cmd_enclave_stop(struct device *device, const void *payload, struct ne_reply *reply)
+static int cmd_enclave_stop(
+	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
-	struct slot *slot = slot_of(device, payload);
-
-	if (!slot)
-		return -ENOENT;
 	if (slot->state == NE_SLOT_INIT)
 		return -EINVAL;
 	/* First, so that the end that follows is nobody's surprise. */
@@ -197,9 +196,9 @@ static int cmd_enclave_stop(struct device *device, const void *payload, struct n
 	return 0;
 }
 
-static int cmd_slot_alloc(struct device *device, const void *payload, struct ne_reply *reply)
+static int cmd_slot_alloc(
+	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
-	struct slot *slot;
 	int result = slots_alloc(device->slots, &slot);
 
 	if (result)
@@ -209,28 +208,21 @@ static int cmd_slot_alloc(struct device *device, const void *payload, struct ne_
 	return 0;
 }
 
-static int cmd_slot_free(struct device *device, const void *payload, struct ne_reply *reply)
+static int cmd_slot_free(
+	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
-	struct slot *slot = slot_of(device, payload);
-
-	if (!slot)
-		return -ENOENT;
 	if (slot->state == NE_SLOT_RUNNING)
 		return -EBUSY;
 	command_release_slot(device, slot);
 	return 0;
 }
 
-static int cmd_slot_add_mem(struct device *device, const void *payload, struct ne_reply *reply)
+static int cmd_slot_add_mem(
+	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
 	const struct ne_req_add_mem *request = payload;
-	struct slot *slot = slot_of(device, payload);
 	int result;
 
-	if (!slot)
-		return -ENOENT;
-	if (slot->state != NE_SLOT_INIT)
-		return -EBUSY;
 	if (!request->size || request->size % NE_MEMORY_UNIT || request->paddr % NE_MEMORY_UNIT ||
 		request->size > UINT64_MAX - request->paddr)
 		return -EINVAL;
@@ -242,16 +234,12 @@ static int cmd_slot_add_mem(struct device *device, const void *payload, struct n
 	return result;
 }
 
-static int cmd_slot_add_vcpu(struct device *device, const void *payload, struct ne_reply *reply)
+static int cmd_slot_add_vcpu(
+	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
 	const struct ne_req_add_vcpu *request = payload;
-	struct slot *slot = slot_of(device, payload);
 	int result;
 
-	if (!slot)
-		return -ENOENT;
-	if (slot->state != NE_SLOT_INIT)
-		return -EBUSY;
 	result = slots_add_vcpu(device->slots, slot, request->vcpu_id);
 	if (!result)
 		fill_reply(slot, reply);
@@ -259,15 +247,10 @@ static int cmd_slot_add_vcpu(struct device *device, const void *payload, struct 
 }
 
 static int cmd_slot_add_bulk_vcpus(
-	struct device *device, const void *payload, struct ne_reply *reply)
+	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
 	const struct ne_req_add_bulk_vcpus *request = payload;
-	struct slot *slot = slot_of(device, payload);
 
-	if (!slot)
-		return -ENOENT;
-	if (slot->state != NE_SLOT_INIT)
-		return -EBUSY;
 	if (!request->nr_vcpus || request->nr_vcpus > NE_CPUS_MAX - slot->nr_vcpus)
 		return -EINVAL;
 	/* The device chooses which; it names none. */
@@ -276,46 +259,61 @@ static int cmd_slot_add_bulk_vcpus(
 	return 0;
 }
 
-static int cmd_slot_count(struct device *device, const void *payload, struct ne_reply *reply)
+static int cmd_slot_count(
+	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
 	reply->slot_count = slots_count(device->slots);
 	return 0;
 }
 
-static int cmd_next_slot(struct device *device, const void *payload, struct ne_reply *reply)
+static int cmd_next_slot(
+	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
 	const struct ne_req_slot *request = payload;
-	struct slot *slot = slots_next(device->slots, request->slot_uid);
 
+	slot = slots_next(device->slots, request->slot_uid);
 	if (!slot)
 		return -ENOENT;
 	fill_reply(slot, reply);
 	return 0;
 }
 
-static int cmd_slot_info(struct device *device, const void *payload, struct ne_reply *reply)
+static int cmd_slot_info(
+	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
-	struct slot *slot = slot_of(device, payload);
-
-	if (!slot)
-		return -ENOENT;
 	fill_reply(slot, reply);
 	return 0;
 }
 
-static const command_handler handlers[NE_CMD_MAX] = {
-	[NE_CMD_ENCLAVE_START] = cmd_enclave_start,
-	[NE_CMD_ENCLAVE_GET_SLOT] = cmd_enclave_get_slot,
-	[NE_CMD_ENCLAVE_STOP] = cmd_enclave_stop,
-	[NE_CMD_SLOT_ALLOC] = cmd_slot_alloc,
-	[NE_CMD_SLOT_FREE] = cmd_slot_free,
-	[NE_CMD_SLOT_ADD_MEM] = cmd_slot_add_mem,
-	[NE_CMD_SLOT_ADD_VCPU] = cmd_slot_add_vcpu,
-	[NE_CMD_SLOT_COUNT] = cmd_slot_count,
-	[NE_CMD_NEXT_SLOT] = cmd_next_slot,
-	[NE_CMD_SLOT_INFO] = cmd_slot_info,
-	[NE_CMD_SLOT_ADD_BULK_VCPUS] = cmd_slot_add_bulk_vcpus,
+static const struct command commands[NE_CMD_MAX] = {
+	[NE_CMD_ENCLAVE_START] = { A_NEW_SLOT, cmd_enclave_start },
+	[NE_CMD_ENCLAVE_GET_SLOT] = { NO_SLOT, cmd_enclave_get_slot },
+	[NE_CMD_ENCLAVE_STOP] = { A_SLOT, cmd_enclave_stop },
+	[NE_CMD_SLOT_ALLOC] = { NO_SLOT, cmd_slot_alloc },
+	[NE_CMD_SLOT_FREE] = { A_SLOT, cmd_slot_free },
+	[NE_CMD_SLOT_ADD_MEM] = { A_NEW_SLOT, cmd_slot_add_mem },
+	[NE_CMD_SLOT_ADD_VCPU] = { A_NEW_SLOT, cmd_slot_add_vcpu },
+	[NE_CMD_SLOT_COUNT] = { NO_SLOT, cmd_slot_count },
+	[NE_CMD_NEXT_SLOT] = { NO_SLOT, cmd_next_slot },
+	[NE_CMD_SLOT_INFO] = { A_SLOT, cmd_slot_info },
+	[NE_CMD_SLOT_ADD_BULK_VCPUS] = { A_NEW_SLOT, cmd_slot_add_bulk_vcpus },
 };
+
+static int execute(struct device *device, const struct command *command, const void *payload,
+	struct ne_reply *reply)
+{
+	const struct ne_req_slot *head = payload;
+	struct slot *slot = NULL;
+
+	if (command->subject != NO_SLOT) {
+		slot = slots_find(device->slots, head->slot_uid);
+		if (!slot)
+			return -ENOENT;
+		if (command->subject == A_NEW_SLOT && slot->state != NE_SLOT_INIT)
+			return -EBUSY;
+	}
+	return command->execute(device, slot, payload, reply);
+}
 
 void command_execute(
 	struct device *device, uint32_t command, const uint8_t *payload, struct ne_reply *reply)
@@ -327,10 +325,10 @@ void command_execute(
 	memcpy(request, payload, sizeof(request));
 	if (!device->enabled)
 		reply->rc = -ENODEV;
-	else if (command >= NE_CMD_MAX || !handlers[command])
+	else if (command >= NE_CMD_MAX || !commands[command].execute)
 		reply->rc = -EINVAL;
 	else if (device->effect.fail)
 		reply->rc = -device->effect.fail;
 	else
-		reply->rc = handlers[command](device, request, reply);
+		reply->rc = execute(device, &commands[command], request, reply);
 }

@@ -45,7 +45,6 @@ static struct enclave_fd *get_enclave(struct sim *sim, int fd)
 static void free_enclave(struct sim *sim, struct enclave_fd *enclave)
 {
 	struct ne_reply reply;
-
 	int failed = 0;
 
 	if (enclave->state == ENCLAVE_RUNNING)
@@ -122,11 +121,12 @@ static int create_vm(struct sim *sim, uint64_t argument)
 		goto close_fd;
 	enclave->slot_uid = reply.slot_uid;
 	enclave->regions_max = reply.mem_regions;
+	/* Once it is published it is anybody's to close, who guesses its number. */
+	fd = enclave->fd;
 	if (user_copy_out(argument, &reply.slot_uid, sizeof(reply.slot_uid)))
 		result = -EFAULT;
 	else if (!publish(sim, enclave))
 		result = -ENOMEM;
-	fd = enclave->fd;
 	if (!result)
 		return fd;
 	free_enclave(sim, enclave);

@@ -111,34 +111,41 @@ static void hold(struct memory *memory, uint64_t first, uint64_t count)
 		memory->lowest++;
 }
 
-static void punch(struct memory *memory, uint64_t first, uint64_t count)
+/*
+ * Gives back pages that nobody holds any more. What cannot be punched out is lost: it holds what the last
+ * enclave had there, and must never be somebody else's.
+ */
+static void release(struct memory *memory, uint64_t first, uint64_t count)
 {
-	/* It cannot fail on a memfd; and if it did, only the zeroes would be missing. */
-	if (count > 0 &&
-		fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			(off_t)(first * MEMORY_PAGE_SIZE), (off_t)(count * MEMORY_PAGE_SIZE)) < 0)
-		abort();
+	if (count == 0)
+		return;
+	if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		    (off_t)(first * MEMORY_PAGE_SIZE), (off_t)(count * MEMORY_PAGE_SIZE)) < 0) {
+		for (uint64_t page = first; page < first + count; page++)
+			memory->holders[page] = 1;
+		return;
+	}
+	/* The second node's page is the last one, and counts as none. */
+	for (uint64_t page = first; page < first + count && page < memory->pages; page++)
+		memory->available++;
+	if (first < memory->lowest)
+		memory->lowest = first;
 }
 
-/* Drops one hold of each page, and punches out, in as few pieces as possible, those now free. */
+/* Drops one hold of each page, and gives back, in as few pieces as possible, those now free. */
 static void drop(struct memory *memory, uint64_t first, uint64_t count)
 {
 	uint64_t freed = 0;
 
 	for (uint64_t page = first; page < first + count; page++) {
 		if (--memory->holders[page] > 0) {
-			punch(memory, page - freed, freed);
+			release(memory, page - freed, freed);
 			freed = 0;
-			continue;
-		}
-		freed++;
-		if (page < memory->pages) {
-			memory->available++;
-			if (page < memory->lowest)
-				memory->lowest = page;
+		} else {
+			freed++;
 		}
 	}
-	punch(memory, first + count - freed, freed);
+	release(memory, first + count - freed, freed);
 }
 
 /* First fit: the first run of wanted free pages. */

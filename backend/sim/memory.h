@@ -5,7 +5,7 @@
  * One sparse memfd stands for physical memory; a simulated physical address is MEMORY_BASE plus an
  * offset in it. Each 2 MiB page has a count of holders (mappings of the process, enclaves); a page
  * that nobody holds any more is punched out of the memfd, so that its next owner finds zeroes and
- * the host gets its memory back. Nothing is touched before somebody writes to it: thousands of
+ * the host gets its memory back; one for which that fails is lost to the machine. Nothing is touched before somebody writes to it: thousands of
  * enclaves cost what they really use.
  *
  * One page more than was asked for belongs to a second NUMA node; it exists so that the driver's

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nefs/bell.h>
+#include <nefs/byte_ring.h>
 #include <nefs/cleanup.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -18,12 +19,9 @@ struct vm_console {
 	sd_event *event;
 	int reader;		 /* our end; -1: none */
 	sd_event_source *output; /* of reader, on while it is full */
-	char *kept;		 /* a ring */
-	size_t room;		 /* of kept, at most VM_CONSOLE_MAX */
-	size_t first;
-	size_t size;
-	bool finished; /* nothing more will come */
-	int bell;      /* there is a next_reader */
+	struct byte_ring kept;	 /* for the reader */
+	bool finished;		 /* nothing more will come */
+	int bell;		 /* there is a next_reader */
 	sd_event_source *attached;
 
 	pthread_mutex_t lock; /* the one below; all above is the device thread's */
@@ -37,51 +35,16 @@ static void drop_reader(struct vm_console *console)
 	console->reader = -1;
 }
 
-/* Makes room for more bytes, as far as VM_CONSOLE_MAX and the host's memory allow. */
-static void grow(struct vm_console *console, size_t more)
-{
-	size_t room = console->room ? console->room : PIECE;
-	char *larger;
-
-	while (room < VM_CONSOLE_MAX && room < console->size + more)
-		room *= 2;
-	if (room <= console->room)
-		return;
-	larger = malloc(room);
-	if (!larger)
-		return;
-	for (size_t i = 0; i < console->size; i++)
-		larger[i] = console->kept[(console->first + i) % console->room];
-	free(console->kept);
-	console->kept = larger;
-	console->room = room;
-	console->first = 0;
-}
-
-/* Appends; what does not fit pushes out the oldest. */
-static void keep(struct vm_console *console, const char *data, size_t size)
-{
-	grow(console, size);
-	for (size_t i = 0; i < size && console->room > 0; i++) {
-		console->kept[(console->first + console->size) % console->room] = data[i];
-		if (console->size < console->room)
-			console->size++;
-		else
-			console->first = (console->first + 1) % console->room;
-	}
-}
-
 /* Gives the reader as much as it takes. */
 static void flush(struct vm_console *console)
 {
-	while (console->reader >= 0 && console->size > 0) {
-		size_t run = console->room - console->first;
-		ssize_t sent;
+	uint64_t position = 0;
+	const char *data;
+	size_t size;
 
-		if (run > console->size)
-			run = console->size;
-		sent = send(console->reader, console->kept + console->first, run,
-			MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (console->reader >= 0 && (size = byte_ring_peek(&console->kept, &position, &data))) {
+		ssize_t sent = send(console->reader, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+
 		if (sent < 0 && errno == EAGAIN) {
 			sd_event_source_set_enabled(console->output, SD_EVENT_ON);
 			return;
@@ -90,8 +53,8 @@ static void flush(struct vm_console *console)
 			drop_reader(console);
 			return;
 		}
-		console->first = (console->first + (size_t)sent) % console->room;
-		console->size -= (size_t)sent;
+		position += (uint64_t)sent;
+		byte_ring_forget(&console->kept, position);
 	}
 	if (console->reader < 0)
 		return;
@@ -140,7 +103,7 @@ static bool take(struct vm_console *console)
 	ssize_t got = read(console->source, piece, sizeof(piece));
 
 	if (got > 0) {
-		keep(console, piece, (size_t)got);
+		byte_ring_append(&console->kept, piece, (size_t)got);
 		return true;
 	}
 	if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -168,6 +131,7 @@ struct vm_console *vm_console_new(sd_event *event, int fd)
 		nefs_cleanup_close(&fd);
 		return NULL;
 	}
+	console->kept.max = VM_CONSOLE_MAX;
 	console->event = event;
 	console->source = fd;
 	console->reader = -1;
@@ -199,7 +163,7 @@ void vm_console_free(struct vm_console *console)
 	nefs_cleanup_close(&console->bell);
 	close(console->source);
 	pthread_mutex_destroy(&console->lock);
-	free(console->kept);
+	byte_ring_release(&console->kept);
 	free(console);
 }
 

@@ -161,10 +161,13 @@ static int answer_line(struct control_client *client)
 		return -ENODATA;
 	}
 	size = (size_t)(end - line);
-	if (client->overflow)
-		client->answer = strdup("error 7 a request is at most 65535 bytes long\n");
-	else
+	if (client->overflow) {
+		if (asprintf(&client->answer, "error %d a request is at most %d bytes long\n",
+			    E2BIG, CONTROL_LINE_MAX - 1) < 0)
+			client->answer = NULL;
+	} else {
 		client->answer = control_socket_answer(client->control->device, line, size);
+	}
 	client->overflow = false;
 	client->begin += size + 1;
 	client->size -= size + 1;
@@ -203,9 +206,18 @@ static int on_client(sd_event_source *source, int fd, uint32_t revents, void *us
 	return sd_event_source_set_io_events(source, client->answer ? EPOLLOUT : EPOLLIN);
 }
 
+/* One client more than can be served. A socket that was accepted a moment ago has room for a line. */
+static void turn_away(int peer)
+{
+	char line[96];
+	int size = snprintf(line, sizeof(line),
+		"error %d too many control connections; try again later\n", EAGAIN);
+
+	send(peer, line, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-	static const char full[] = "error 11 too many control connections; try again later\n";
 	struct control_socket *control = userdata;
 	NEFS_AUTO_CLOSE int peer = listener_accept(&control->listener);
 	struct control_client *client;
@@ -214,7 +226,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 		return 0;
 	client = control->count < CONTROL_CLIENTS_MAX ? calloc(1, sizeof(*client)) : NULL;
 	if (!client) {
-		send(peer, full, sizeof(full) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		turn_away(peer);
 		return 0;
 	}
 	client->control = control;

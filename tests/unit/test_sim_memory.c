@@ -5,6 +5,7 @@
 #include "dma.h"
 #include "memory.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/nitro_enclaves.h>
 #include <stdbool.h>
 #include <sys/mman.h>
@@ -103,6 +104,30 @@ static void test_zeroed(void)
 	CU_ASSERT_EQUAL(address[0], 0);
 	CU_ASSERT_EQUAL(address[2 * PAGE - 1], 0);
 	memory_unmap(memory, address);
+}
+
+/* A page that cannot be emptied is lost: the next owner would find in it what an enclave had there. */
+static void test_not_emptied(void)
+{
+	const int fd = memory_fd(memory);
+	char *address = map(3);
+	void *none = NULL;
+	int kept = fcntl(fd, F_DUPFD_CLOEXEC, 0), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	memset(address, 0xaa, 3 * PAGE);
+	/* /dev/null has no holes. */
+	CU_ASSERT_EQUAL_FATAL(dup3(null, fd, O_CLOEXEC), fd);
+	memory_unmap(memory, address);
+	CU_ASSERT_EQUAL_FATAL(dup3(kept, fd, O_CLOEXEC), fd);
+	CU_ASSERT_EQUAL(available(), 13);
+	CU_ASSERT_EQUAL(memory_map(memory, 14 * PAGE, &none, NULL), -ENOMEM);
+	address = map(13);
+	for (size_t i = 0; i < 13; i++)
+		CU_ASSERT_EQUAL(address[i * PAGE], 0);
+	memory_unmap(memory, address);
+	CU_ASSERT_EQUAL(available(), 13);
+	close(kept);
+	close(null);
 }
 
 static void test_pinned(void)
@@ -309,6 +334,7 @@ static void test_dma_short_file(void)
 static const CU_TestInfo tests[] = {
 	{ "pages are mapped while there are any", test_map },
 	{ "a page that comes back is empty", test_zeroed },
+	{ "a page that cannot be emptied does not come back", test_not_emptied },
 	{ "an enclave's pages outlive their mapping", test_pinned },
 	{ "contiguous pages first, scattered ones else", test_fragments },
 	{ "what cannot be pinned", test_unfit },
