@@ -199,6 +199,7 @@ int workers_new(
 		return nefs_error_set(
 			err, -failed, "cannot watch the workers: %s", strerror(-failed));
 	}
+	sd_event_source_set_description(pool->source, "workers");
 	pthread_mutex_lock(&pool->lock);
 	failed = add_thread(pool);
 	pthread_mutex_unlock(&pool->lock);

@@ -2,6 +2,7 @@
 #include "console_reader.h"
 
 #include <errno.h>
+#include <nefs/clock.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,10 +44,11 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 static void retry_later(struct console_reader *console)
 {
 	if (sd_event_add_time_relative(console->event, &console->retry, CLOCK_MONOTONIC,
-		    console->pause, 1000, on_retry, console) < 0) {
+		    console->pause, NEFS_TIMER_ACCURACY_USEC, on_retry, console) < 0) {
 		console_reader_end(console);
 		return;
 	}
+	sd_event_source_set_description(console->retry, "console retry");
 	console->pause *= 2;
 	if (console->pause > PAUSE_MAX_USEC)
 		console->pause = PAUSE_MAX_USEC;
@@ -93,6 +95,7 @@ static void try_connect(struct console_reader *console)
 		disconnect(console);
 		return;
 	}
+	sd_event_source_set_description(console->io, "console");
 	/* Behind everything that is waited for: a chatty enclave only delays its own text. */
 	sd_event_source_set_priority(console->io, SD_EVENT_PRIORITY_NORMAL + 10);
 }

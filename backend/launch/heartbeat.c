@@ -103,16 +103,16 @@ static int on_byte(sd_event_source *source, int fd, uint32_t revents, void *user
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (got < 0) {
-		snprintf(wait->oddity, sizeof(wait->oddity), "its connection failed: %s",
+		snprintf(wait->anomaly, sizeof(wait->anomaly), "its connection failed: %s",
 			strerror(errno));
 	} else if (got == 0) {
-		snprintf(wait->oddity, sizeof(wait->oddity),
+		snprintf(wait->anomaly, sizeof(wait->anomaly),
 			"it connected, and closed without a byte");
 	} else if (byte != HEARTBEAT_BYTE) {
-		snprintf(wait->oddity, sizeof(wait->oddity),
+		snprintf(wait->anomaly, sizeof(wait->anomaly),
 			"it connected, but sent 0x%02x instead of 0x%02x", byte, HEARTBEAT_BYTE);
 	} else if (send(fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1) {
-		snprintf(wait->oddity, sizeof(wait->oddity),
+		snprintf(wait->anomaly, sizeof(wait->anomaly),
 			"its heartbeat could not be answered: %s", strerror(errno));
 	} else {
 		connection_close(connection);
@@ -127,7 +127,7 @@ static int on_silence(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct connection *connection = userdata;
 
-	snprintf(connection->wait->oddity, sizeof(connection->wait->oddity),
+	snprintf(connection->wait->anomaly, sizeof(connection->wait->anomaly),
 		"it connected, but sent nothing for %u ms",
 		connection->heartbeat->endpoint->silence_ms);
 	connection_close(connection);
@@ -143,12 +143,14 @@ static void connection_match(struct connection *connection, struct heartbeat_wai
 	if (sd_event_add_io(heartbeat->event, &connection->io, connection->fd, EPOLLIN, on_byte,
 		    connection) < 0 ||
 		sd_event_add_time_relative(heartbeat->event, &connection->silence, CLOCK_MONOTONIC,
-			heartbeat->endpoint->silence_ms * 1000ULL, 1000, on_silence,
-			connection) < 0) {
-		snprintf(wait->oddity, sizeof(wait->oddity), "its connection cannot be watched");
+			heartbeat->endpoint->silence_ms * 1000ULL, NEFS_TIMER_ACCURACY_USEC,
+			on_silence, connection) < 0) {
+		snprintf(wait->anomaly, sizeof(wait->anomaly), "its connection cannot be watched");
 		connection_close(connection);
 		return;
 	}
+	sd_event_source_set_description(connection->io, "heartbeat connection");
+	sd_event_source_set_description(connection->silence, "heartbeat silence");
 	/* Of a heartbeat and a hang-up in one turn of the loop, the heartbeat came first. */
 	sd_event_source_set_priority(connection->io, SD_EVENT_PRIORITY_NORMAL - 20);
 }
@@ -209,8 +211,8 @@ static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *us
 		if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOMEM ||
 			accepted == -ENOBUFS) {
 			if (sd_event_add_time_relative(heartbeat->event, &heartbeat->retry,
-				    CLOCK_MONOTONIC, RETRY_USEC, 1000, on_pause_over,
-				    heartbeat) >= 0)
+				    CLOCK_MONOTONIC, RETRY_USEC, NEFS_TIMER_ACCURACY_USEC,
+				    on_pause_over, heartbeat) >= 0)
 				sd_event_source_set_enabled(source, SD_EVENT_OFF);
 		}
 		/* Anything else is the fate of one connection. */
@@ -234,6 +236,7 @@ static int open_listener(struct heartbeat *heartbeat)
 		close(fd);
 		return failed;
 	}
+	sd_event_source_set_description(heartbeat->accepts, "heartbeat listener");
 	sd_event_source_set_priority(heartbeat->accepts, SD_EVENT_PRIORITY_NORMAL - 30);
 	heartbeat->listener = fd;
 	return 0;
@@ -310,7 +313,7 @@ static void try_port(struct heartbeat *heartbeat)
 		heartbeat->retry_until = nefs_now_usec() + heartbeat->endpoint->retry_ms * 1000ULL;
 	if (failed == -EADDRINUSE && nefs_now_usec() < heartbeat->retry_until &&
 		sd_event_add_time_relative(heartbeat->event, &heartbeat->retry, CLOCK_MONOTONIC,
-			RETRY_USEC, 1000, on_retry, heartbeat) >= 0)
+			RETRY_USEC, NEFS_TIMER_ACCURACY_USEC, on_retry, heartbeat) >= 0)
 		return;
 	listen_error(heartbeat, failed, &why);
 	tell_queued(heartbeat, &why);
@@ -325,7 +328,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 void heartbeat_hold(struct heartbeat *heartbeat, struct heartbeat_wait *wait)
 {
 	heartbeat->held++;
-	wait->oddity[0] = '\0';
+	wait->anomaly[0] = '\0';
 	if (heartbeat->listener >= 0) {
 		wait->state = HEARTBEAT_HELD;
 		wait->listening(wait, NULL);

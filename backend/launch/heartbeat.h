@@ -49,7 +49,7 @@ struct heartbeat_wait {
 	void (*beat)(struct heartbeat_wait *wait);
 
 	/* What was odd about the last connection of this enclave, "" if nothing. */
-	char oddity[96];
+	char anomaly[96];
 
 	/* The rest is the heartbeat's. */
 	enum {

@@ -222,8 +222,9 @@ static void end_launch(
 	launch->drained = console_reader_drain(&launch->console);
 	/* Without the timer `ended` waits for the device, not for the console: late, not lost. */
 	if (sd_event_add_time_relative(backend->event, &launch->timer, CLOCK_MONOTONIC, GRACE_USEC,
-		    1000, on_grace_over, launch) < 0)
+		    NEFS_TIMER_ACCURACY_USEC, on_grace_over, launch) < 0)
 		launch->drained = true;
+	sd_event_source_set_description(launch->timer, "grace");
 	settle(launch);
 	if (!launch->busy)
 		submit(launch, undo_run, undo_done);
@@ -309,8 +310,8 @@ static int on_boot_timeout(sd_event_source *source, uint64_t usec, void *userdat
 	nefs_error_set(&error, ETIMEDOUT,
 		"%s: no heartbeat within %s after its start (%s): %s, or raise `boot_timeout`",
 		launch->name, format_time(launch->boot_ms * 1000U, time, sizeof(time)),
-		launch->wait.oddity[0] ? launch->wait.oddity
-				       : "it never connected to CID 3, port 9000",
+		launch->wait.anomaly[0] ? launch->wait.anomaly
+					: "it never connected to CID 3, port 9000",
 		launch->debug ? "see how far its console shows it to have come"
 			      : "write 1 to `debug`, start it again and read its console");
 	end_launch(launch, BACKEND_FAILED, &error);
@@ -336,7 +337,10 @@ static bool watch(struct backend_launch *launch)
 		backend->event, &launch->hangup, launch->enclave_fd, EPOLLHUP, on_hangup, launch);
 	if (failed >= 0 && backend->heartbeat)
 		failed = sd_event_add_time_relative(backend->event, &launch->timer, CLOCK_MONOTONIC,
-			launch->boot_ms * 1000U, 1000, on_boot_timeout, launch);
+			launch->boot_ms * 1000U, NEFS_TIMER_ACCURACY_USEC, on_boot_timeout, launch);
+	sd_event_source_set_description(launch->hangup, "enclave hang-up");
+	if (launch->timer)
+		sd_event_source_set_description(launch->timer, "boot timeout");
 	if (failed >= 0)
 		return true;
 	nefs_error_set(

@@ -141,6 +141,7 @@ static int start_vm(struct device *device, struct slot *slot)
 		result = open_console(device, slot);
 	if (fd >= 0 && !result)
 		result = sd_event_add_io(device->event, &slot->watch, fd, EPOLLIN, on_vm_end, slot);
+	sd_event_source_set_description(slot->watch, "VM end");
 	if (result < 0) {
 		slot->state = NE_SLOT_INIT;
 		command_end_vm(device, slot);

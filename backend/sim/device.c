@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <nefs/bell.h>
 #include <nefs/cleanup.h>
+#include <nefs/clock.h>
 #include <nefs/thread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,6 +247,7 @@ static void *device_main(void *argument)
  */
 static int make_loop(struct device *device)
 {
+	sd_event_source *doorbell = NULL;
 	int result;
 
 	device->doorbell = nefs_bell_new();
@@ -254,13 +256,17 @@ static int make_loop(struct device *device)
 	result = sd_event_new(&device->event);
 	if (result >= 0)
 		result = sd_event_add_io(
-			device->event, NULL, device->doorbell, EPOLLIN, on_doorbell, device);
-	/* To the millisecond: the default accuracy is a quarter of a second. */
+			device->event, &doorbell, device->doorbell, EPOLLIN, on_doorbell, device);
 	if (result >= 0)
-		result = sd_event_add_time(
-			device->event, &device->delay, CLOCK_MONOTONIC, 0, 1000, on_delay, device);
+		result = sd_event_add_time(device->event, &device->delay, CLOCK_MONOTONIC, 0,
+			NEFS_TIMER_ACCURACY_USEC, on_delay, device);
 	if (result >= 0)
 		result = sd_event_source_set_enabled(device->delay, SD_EVENT_OFF);
+	sd_event_source_set_description(doorbell, "doorbell");
+	sd_event_source_set_description(device->delay, "delayed reply");
+	/* The loop's own from here on: it goes with it. */
+	sd_event_source_set_floating(doorbell, true);
+	sd_event_source_unref(doorbell);
 	return result < 0 ? result : 0;
 }
 

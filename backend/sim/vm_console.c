@@ -86,6 +86,7 @@ static void serve(struct vm_console *console)
 		drop_reader(console);
 		return;
 	}
+	sd_event_source_set_description(console->output, "VM console reader");
 	flush(console);
 }
 
@@ -144,6 +145,8 @@ struct vm_console *vm_console_new(sd_event *event, int fd)
 			event, &console->attached, console->bell, EPOLLIN, on_attached, console);
 	if (failed >= 0)
 		failed = sd_event_add_io(event, &console->input, fd, EPOLLIN, on_input, console);
+	sd_event_source_set_description(console->attached, "VM console attached");
+	sd_event_source_set_description(console->input, "VM console");
 	if (failed >= 0)
 		return console;
 	console->finished = true;

@@ -236,6 +236,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 		free(client);
 		return 0;
 	}
+	sd_event_source_set_description(client->source, "control client");
 	nefs_take_fd(&peer);
 	LIST_INSERT_HEAD(&control->clients, client, siblings);
 	control->count++;
@@ -262,6 +263,7 @@ int control_socket_new(sd_event *event, struct listener *listener, struct device
 		return nefs_error_set(err, -failed, "cannot listen for control connections: %s",
 			strerror(-failed));
 	}
+	sd_event_source_set_description(control->callers, "control listener");
 	control->listener = *listener;
 	*listener = LISTENER_NONE;
 	*result = nefs_take_ptr(control);

@@ -3,6 +3,7 @@
 #include "connection.h"
 #include <errno.h>
 #include <nefs/cleanup.h>
+#include <nefs/clock.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 		fprintf(stderr, "nefs-device: cannot watch a client: %s\n", strerror(-failed));
 		return 0;
 	}
+	sd_event_source_set_description(server->client, "vfio-user client");
 	connection_init(&server->connection, nefs_take_fd(&peer));
 	return 0;
 }
@@ -98,10 +100,12 @@ static int watch(struct server *server)
 
 	if (failed < 0)
 		return failed;
-	failed = sd_event_add_time(
-		server->event, &server->reset, CLOCK_MONOTONIC, 0, 1000, on_reset, server);
+	failed = sd_event_add_time(server->event, &server->reset, CLOCK_MONOTONIC, 0,
+		NEFS_TIMER_ACCURACY_USEC, on_reset, server);
 	if (failed < 0)
 		return failed;
+	sd_event_source_set_description(server->callers, "vfio-user listener");
+	sd_event_source_set_description(server->reset, "vfio-user reset");
 	return sd_event_source_set_enabled(server->reset, SD_EVENT_OFF);
 }
 

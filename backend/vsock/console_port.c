@@ -70,9 +70,9 @@ static void send_packet(struct console_port *console_port, const struct virtio_v
 		vhost_send(&console_port->vsock, &header, data, size);
 }
 
-/* The same, to a reader out of the blue. */
-static void tell(const struct reader *reader, uint16_t operation, uint32_t flags, const void *data,
-	size_t size)
+/* The same, to a reader, whether it has just sent something or not. */
+static void send_to(const struct reader *reader, uint16_t operation, uint32_t flags,
+	const void *data, size_t size)
 {
 	const struct virtio_vsock_hdr from = {
 		.src_cid = htole64(reader->cid),
@@ -116,7 +116,7 @@ static void end_console(struct reader *reader)
 	reader->output = sd_event_source_disable_unref(reader->output);
 	close(reader->console);
 	reader->console = -1;
-	tell(reader, VIRTIO_VSOCK_OP_SHUTDOWN,
+	send_to(reader, VIRTIO_VSOCK_OP_SHUTDOWN,
 		VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND, NULL, 0);
 }
 
@@ -137,7 +137,7 @@ static int on_output(sd_event_source *source, int fd, uint32_t revents, void *us
 		end_console(reader);
 		return 0;
 	}
-	tell(reader, VIRTIO_VSOCK_OP_RW, 0, data, (size_t)got);
+	send_to(reader, VIRTIO_VSOCK_OP_RW, 0, data, (size_t)got);
 	reader->sent += (uint32_t)got;
 	return 0;
 }
@@ -204,6 +204,7 @@ static struct reader *add_reader(
 		free(reader);
 		return NULL;
 	}
+	sd_event_source_set_description(reader->output, "console of a reader");
 	reader->console = nefs_take_fd(&console);
 	LIST_INSERT_HEAD(&console_port->readers, reader, siblings);
 	console_port->count++;
@@ -231,7 +232,7 @@ static void handle(
 			drop_reader(reader);
 		reader = add_reader(console_port, header);
 		if (reader)
-			tell(reader, VIRTIO_VSOCK_OP_RESPONSE, 0, NULL, 0);
+			send_to(reader, VIRTIO_VSOCK_OP_RESPONSE, 0, NULL, 0);
 	}
 	if (!reader) {
 		if (operation != VIRTIO_VSOCK_OP_RST)
@@ -247,22 +248,22 @@ static void handle(
 	case VIRTIO_VSOCK_OP_SHUTDOWN:
 		/* One that won't send is fine; one that won't receive is gone. */
 		if (le32toh(header->flags) & VIRTIO_VSOCK_SHUTDOWN_RCV) {
-			tell(reader, VIRTIO_VSOCK_OP_RST, 0, NULL, 0);
+			send_to(reader, VIRTIO_VSOCK_OP_RST, 0, NULL, 0);
 			drop_reader(reader);
 			return;
 		}
 		break;
 	case VIRTIO_VSOCK_OP_RW:
 		if (le32toh(header->len) > size) {
-			tell(reader, VIRTIO_VSOCK_OP_RST, 0, NULL, 0);
+			send_to(reader, VIRTIO_VSOCK_OP_RST, 0, NULL, 0);
 			drop_reader(reader);
 			return;
 		}
 		reader->ignored += le32toh(header->len);
-		tell(reader, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
+		send_to(reader, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
 		break;
 	case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
-		tell(reader, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
+		send_to(reader, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
 		break;
 	default:
 		break;
@@ -353,6 +354,9 @@ int console_port_new(sd_event *event, const char *vsock, struct device *device,
 		return nefs_error_set(
 			err, -failed, "cannot watch the vsock device: %s", strerror(-failed));
 	}
+	sd_event_source_set_description(console_port->received, "console port receives");
+	sd_event_source_set_description(console_port->taken, "console port has room");
+	sd_event_source_set_description(console_port->hung_up, "console port hung up");
 	*result = nefs_take_ptr(console_port);
 	return 0;
 }

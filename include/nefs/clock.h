@@ -6,6 +6,9 @@
 #include <stdint.h>
 #include <time.h>
 
+/* How late an event of a timer may be: sd-event's own default is a quarter of a second. */
+#define NEFS_TIMER_ACCURACY_USEC 1000
+
 /* Now, in microseconds. */
 uint64_t nefs_now_usec(void);
 

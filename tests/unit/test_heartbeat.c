@@ -62,7 +62,7 @@ static bool has_beat(void *context)
 
 static bool is_odd(void *context)
 {
-	return ((struct booting *)context)->wait.oddity[0] != '\0';
+	return ((struct booting *)context)->wait.anomaly[0] != '\0';
 }
 
 static bool is_decided(void *context)
@@ -126,7 +126,7 @@ static void test_wrong_byte(void)
 	peer = local_connect(16);
 	say(peer, 0x41);
 	CU_ASSERT_TRUE(run_until(event, is_odd, &booting));
-	CU_ASSERT_PTR_NOT_NULL(strstr(booting.wait.oddity, "0x41"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(booting.wait.anomaly, "0x41"));
 	CU_ASSERT_EQUAL(booting.beats, 0);
 	CU_ASSERT_EQUAL(read(peer, &byte, 1), 0); /* no echo */
 	close(peer);
@@ -150,7 +150,7 @@ static void test_silent(void)
 	heartbeat_expect(heartbeat, &booting.wait, 16);
 	peer = local_connect(16);
 	CU_ASSERT_TRUE(run_until(event, is_odd, &booting));
-	CU_ASSERT_PTR_NOT_NULL(strstr(booting.wait.oddity, "nothing"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(booting.wait.anomaly, "nothing"));
 	CU_ASSERT_EQUAL(read(peer, &byte, 1), 0);
 	CU_ASSERT_EQUAL(booting.beats, 0);
 	CU_ASSERT_EQUAL(heartbeat_fds(heartbeat), 1);
@@ -169,7 +169,7 @@ static void test_eof(void)
 	peer = local_connect(16);
 	close(peer);
 	CU_ASSERT_TRUE(run_until(event, is_odd, &booting));
-	CU_ASSERT_PTR_NOT_NULL(strstr(booting.wait.oddity, "closed"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(booting.wait.anomaly, "closed"));
 	CU_ASSERT_EQUAL(booting.beats, 0);
 	heartbeat_release(heartbeat, &booting.wait);
 }

@@ -88,12 +88,12 @@ void rig_free(struct rig *rig)
 int client_connect(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	const struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
+	const struct timeval timeout = { .tv_sec = PATIENCE_MS / 1000 };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	strcpy(address.sun_path, path);
 	must(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0, path);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	return fd;
 }
 
