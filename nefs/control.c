@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "control.h"
-#include "enclave.h"
-#include "fs.h"
+#include "directory.h"
+#include "notifier.h"
+#include "tree.h"
 #include "values.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <nefs/cleanup.h>
+#include <nefs/log.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +15,7 @@
 /* What kernfs answers for each of its files. */
 #define POLL_ALWAYS (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM)
 
-int fs_gone(const struct node *node)
-{
-	return node->directory->removed ? ENODEV : 0;
-}
+/* ---- values ---- */
 
 int control_render(struct node *node, char **text, size_t *size)
 {
@@ -31,25 +32,36 @@ int control_render(struct node *node, char **text, size_t *size)
 	return 0;
 }
 
+void control_show_error(struct node *node, FILE *out)
+{
+	if (node->directory->error)
+		fprintf(out, "%s\n", node->directory->error);
+}
+
 /* Sets the `error` file of a directory; a change is one event for its pollers. */
 static void set_error(struct directory *directory, const struct nefs_error *err)
 {
-	struct fs *fs = directory->fs;
-	struct nefs_error *kept =
-		enclave_is(directory) ? &enclave_of(directory)->error : &fs->error;
-	struct directory *owner = enclave_is(directory) ? directory : &fs->root;
+	const char *before = directory->error ? directory->error : "";
+	char *after;
 
-	if (strcmp(kept->text, err->text) == 0)
+	if (strcmp(before, err->text) == 0)
 		return;
-	*kept = *err;
-	node_changed(directory_control(owner, "error"));
+	after = *err->text ? strdup(err->text) : NULL;
+	if (*err->text && !after)
+		return; /* no memory for the sentence: the errno has to do */
+	free(directory->error);
+	directory->error = after;
+	node_changed(directory->error_node);
 }
 
 void control_outcome(struct directory *directory, const char *file, struct nefs_error *err)
 {
 	if (err->code && file)
 		nefs_error_prefix(err, "%s", file);
-	set_error(directory, err);
+	while (!directory->error_node && directory->parent)
+		directory = directory->parent;
+	if (directory->error_node && !directory->removed)
+		set_error(directory, err);
 }
 
 int control_store(struct node *node, const char *text, size_t size)
@@ -58,7 +70,7 @@ int control_store(struct node *node, const char *text, size_t size)
 	struct nefs_error err = { 0 };
 	int result;
 
-	if (fs_gone(node))
+	if (node_gone(node))
 		return -ENODEV;
 	if (!control->store)
 		return -EBADF;
@@ -72,46 +84,222 @@ int control_store(struct node *node, const char *text, size_t size)
 	return result;
 }
 
+bool control_wants_text(const struct handle *handle, off_t offset)
+{
+	return offset == 0 || !handle->text;
+}
+
+void control_take_text(struct handle *handle, char *text, size_t size)
+{
+	free(handle->text);
+	handle->text = text;
+	handle->text_size = size;
+	handle->seen = handle->node->changes;
+}
+
+void control_reply_text(fuse_req_t req, const struct handle *handle, size_t size, off_t offset)
+{
+	if (offset < 0 || (uint64_t)offset >= handle->text_size)
+		size = 0;
+	else if (size > handle->text_size - (size_t)offset)
+		size = handle->text_size - (size_t)offset;
+	fuse_reply_buf(req, size ? handle->text + offset : NULL, size);
+}
+
 void control_read_text(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
 {
-	/*
-	 * A read at 0 renders anew and counts as having seen the present content; reads behind it
-	 * continue what that one saw, so that nobody gets half of one value and half of another.
-	 */
-	if (offset == 0 || !handle->text) {
-		char *text;
-		size_t length;
+	char *text;
+	size_t length;
 
+	if (control_wants_text(handle, offset)) {
 		if (control_render(handle->node, &text, &length)) {
 			fuse_reply_err(req, ENOMEM);
 			return;
 		}
-		free(handle->text);
-		handle->text = text;
-		handle->text_size = length;
-		handle->seen = handle->node->changes;
+		control_take_text(handle, text, length);
 	}
-	if (offset < 0 || (uint64_t)offset >= handle->text_size) {
-		fuse_reply_buf(req, NULL, 0);
-		return;
-	}
-	if (size > handle->text_size - (size_t)offset)
-		size = handle->text_size - (size_t)offset;
-	fuse_reply_buf(req, handle->text + offset, size);
+	control_reply_text(req, handle, size, offset);
 }
 
-unsigned int control_poll(struct handle *handle)
+/* ---- what a control file does as a node ---- */
+
+static int open_control(struct handle *handle)
+{
+	const struct control *control = handle->node->control;
+	struct nefs_error err = { 0 };
+	int failed = 0;
+
+	if (control->ops && control->ops->open)
+		failed = control->ops->open(handle, &err);
+	if (failed)
+		control_outcome(handle->node->directory, control->name, &err);
+	return failed;
+}
+
+static void read_control(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
+{
+	const struct control *control = handle->node->control;
+
+	if (node_gone(handle->node))
+		fuse_reply_err(req, ENODEV);
+	else if (control->ops && control->ops->read)
+		control->ops->read(req, handle, size, offset);
+	else
+		control_read_text(req, handle, size, offset);
+}
+
+static void answer_write(struct parked *parked, int result)
+{
+	if (result)
+		fuse_reply_err(parked->req, -result);
+	else
+		fuse_reply_write(parked->req, parked->size);
+}
+
+static void park_write(fuse_req_t req, struct node *node, size_t size)
+{
+	struct parked *parked = node->control->ops->park(node, req);
+
+	if (!parked)
+		return;
+	parked->size = size;
+	parked->answer = answer_write;
+}
+
+static void write_control(
+	fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t offset)
 {
 	struct node *node = handle->node;
 	const struct control *control = node->control;
+	struct nefs_error err = { 0 };
+	ssize_t result;
 
-	if (node->kind != NODE_CONTROL)
-		return POLL_ALWAYS;
-	if (fs_gone(node))
+	if (node_gone(node)) {
+		result = -ENODEV;
+	} else if (size == 0) {
+		result = 0;
+	} else if (control->ops && control->ops->write) {
+		result = control->ops->write(handle, data, size, offset, &err);
+		control_outcome(node->directory, control->name, &err);
+	} else {
+		result = control_store(node, data, size);
+		if (result == STORE_PARKED && !(handle->flags & O_NONBLOCK)) {
+			park_write(req, node, size);
+			return;
+		}
+		if (result >= 0)
+			result = (ssize_t)size;
+	}
+	if (result < 0) {
+		fuse_reply_err(req, (int)-result);
+		return;
+	}
+	node_written(node);
+	fuse_reply_write(req, (size_t)result);
+}
+
+static void close_control(struct handle *handle)
+{
+	const struct control *control = handle->node->control;
+
+	if (control->ops && control->ops->close)
+		control->ops->close(handle);
+}
+
+static int resize_control(struct node *node, uint64_t size)
+{
+	const struct control *control = node->control;
+	struct nefs_error err = { 0 };
+	int failed;
+
+	if (node_gone(node))
+		return -ENODEV;
+	/* A control file has no length of its own: truncation changes nothing, as in kernfs. */
+	if (!control->ops || !control->ops->truncate)
+		return 0;
+	failed = control->ops->truncate(node, size, &err);
+	control_outcome(node->directory, control->name, &err);
+	return failed;
+}
+
+static unsigned int poll_control(struct handle *handle)
+{
+	const struct node *node = handle->node;
+	const struct control *control = node->control;
+
+	if (node_gone(node))
 		return POLL_ALWAYS | POLLERR | POLLPRI | POLLHUP;
 	if (control->ops && control->ops->readable)
 		return control->ops->readable(handle) ? POLLIN | POLLRDNORM : 0;
 	if (control->flags & CONTROL_POLL && handle->seen != node->changes)
 		return POLL_ALWAYS | POLLERR | POLLPRI;
 	return POLL_ALWAYS;
+}
+
+static uint64_t control_size(struct node *node)
+{
+	const struct control_ops *ops = node->control->ops;
+	char *text;
+	size_t size;
+
+	if (node_gone(node))
+		return 0;
+	if (ops && ops->size)
+		return ops->size(node);
+	/* What makes its text by itself has none to be measured before it is read. */
+	if (ops && ops->read)
+		return 0;
+	if (control_render(node, &text, &size))
+		return 0;
+	free(text);
+	return size;
+}
+
+static void control_changed(struct node *node)
+{
+	struct notifier *notifier = node->directory->tree->notifier;
+	char path[DIRECTORY_PATH_MAX];
+
+	parked_retry(&node->parked, read_control);
+	if (notifier && node->control->flags & CONTROL_POLL && !node->hidden && !node_gone(node) &&
+		directory_path(node, path))
+		notifier_touch(notifier, path);
+}
+
+static const struct node_ops control_node_ops = {
+	.open = open_control,
+	.read = read_control,
+	.write = write_control,
+	.close = close_control,
+	.resize = resize_control,
+	.poll = poll_control,
+	.size = control_size,
+	.changed = control_changed,
+};
+
+int control_populate(struct directory *directory, const struct control *table)
+{
+	const struct node *parent = &directory->node;
+	size_t count = 0;
+
+	while (count < CONTROL_ROWS_MAX && table[count].name)
+		count++;
+	directory->controls = calloc(count, sizeof(*directory->controls));
+	if (!directory->controls)
+		return -ENOMEM;
+	directory->table = table;
+	directory->control_count = count;
+	for (size_t i = 0; i < count; i++) {
+		struct node *node = &directory->controls[i];
+
+		/* A directory's files are made with it: one look at the clock serves them all. */
+		node_init(node, &control_node_ops, directory, S_IFREG | table[i].mode, parent->uid,
+			parent->gid, &parent->mtime);
+		node->control = &table[i];
+		node->name = table[i].name;
+		node->uncached = (table[i].flags & CONTROL_VOLATILE) != 0;
+		if (table[i].handle)
+			*(struct node **)((char *)directory + table[i].handle) = node;
+	}
+	return 0;
 }

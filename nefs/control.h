@@ -6,16 +6,20 @@
  *	anything else	ops			a stream, the image, a file whose reads wait
  *
  * A directory's table is an array that ends with a row without a name (enclave_files.c,
- * root_files.c). All callbacks run in the loop thread.
+ * root_files.c, sim_directory.c). All callbacks run in the loop thread.
  */
 #ifndef NEFS_CONTROL_H
 #define NEFS_CONTROL_H
 
 #include "node.h"
 #include <nefs/error.h>
+#include <stddef.h>
 #include <stdio.h>
 
-/* Returned by store: the answer comes later, by way of enclave_park (enclave.h). */
+/* Most rows of a table. */
+#define CONTROL_ROWS_MAX 100
+
+/* Returned by store: the answer comes later, by way of ops->park. */
 #define STORE_PARKED 1
 
 /* What a special file does by itself. NULL members behave as for a text file. */
@@ -33,20 +37,34 @@ struct control_ops {
 	int (*adopt)(struct node *node, struct node *staged, struct nefs_error *err);
 	/* Is there something to read? Makes it a stream for poll(2). */
 	bool (*readable)(struct handle *handle);
+	/*
+	 * After STORE_PARKED: puts the request where its outcome will be told. NULL if it was answered
+	 * at once (parked_add). The caller sets what answers it.
+	 */
+	struct parked *(*park)(struct node *node, fuse_req_t req);
 	/* st_size. */
 	uint64_t (*size)(struct node *node);
+	/* A handle is about to be closed by its user. */
+	void (*close)(struct handle *handle);
 };
 
 enum control_flags {
 	CONTROL_POLL = 1,     /* ERR|PRI from a change until re-read, as kernfs does */
 	CONTROL_SETTABLE = 2, /* unlink resets it to its default and hides it */
 	CONTROL_REPORTS = 4,  /* its store tells `error` about its outcome itself */
+	CONTROL_VOLATILE = 8, /* its content moves by itself: the kernel asks at each stat(2) */
 };
 
 struct control {
 	const char *name;
 	mode_t mode; /* permissions */
 	unsigned int flags;
+	int private; /* the callbacks': one of them may serve many rows */
+	/*
+	 * Where in the directory's object (which begins with struct directory) the node of this file
+	 * is kept, for node_changed: offsetof(struct ..., ...). 0: its changes are told to nobody.
+	 */
+	size_t handle;
 	/* Writes the present content to out. */
 	void (*show)(struct node *node, FILE *out);
 	/*
@@ -58,6 +76,20 @@ struct control {
 	void (*reset)(struct node *node);
 	const struct control_ops *ops;
 };
+
+/*
+ * The row of a directory's `error` file, for the sentences of what was refused in it. Directories
+ * without one tell their parent's.
+ */
+#define CONTROL_ERROR_ROW                                                                          \
+	{                                                                                          \
+		.name = "error", .mode = 0444, .flags = CONTROL_POLL,                              \
+		.handle = offsetof(struct directory, error_node), .show = control_show_error       \
+	}
+void control_show_error(struct node *node, FILE *out);
+
+/* Gives a directory the nodes of a table, which stays the caller's. 0 or -ENOMEM. */
+int control_populate(struct directory *directory, const struct control *table);
 
 /* Renders a text file; *text is malloc'ed. 0 or -ENOMEM. */
 int control_render(struct node *node, char **text, size_t *size);
@@ -74,10 +106,19 @@ int control_store(struct node *node, const char *text, size_t size);
  */
 void control_outcome(struct directory *directory, const char *file, struct nefs_error *err);
 
-/* The answer to POLL. */
-unsigned int control_poll(struct handle *handle);
-
-/* A text file's read, and write. */
+/* A text file's read. */
 void control_read_text(fuse_req_t req, struct handle *handle, size_t size, off_t offset);
+
+/*
+ * For files whose text is made otherwise. A read from the beginning wants a new text; reads behind it
+ * continue what that one saw, so that nobody gets half of one value and half of another.
+ */
+bool control_wants_text(const struct handle *handle, off_t offset);
+
+/* Gives a handle its text, malloc'ed: the present content has been seen. */
+void control_take_text(struct handle *handle, char *text, size_t size);
+
+/* Answers a read from it. */
+void control_reply_text(fuse_req_t req, const struct handle *handle, size_t size, off_t offset);
 
 #endif

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The control files of an enclave: the table, and the callbacks that are a few lines each. */
+#include "console_file.h"
 #include "control.h"
 #include "enclave.h"
-#include "image.h"
-#include "streams.h"
+#include "image_file.h"
+#include "journal_file.h"
+#include "life.h"
+#include "report.h"
 #include "values.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -15,56 +18,40 @@ static struct enclave *of(struct node *node)
 	return enclave_of(node->directory);
 }
 
-/* ---- settings ---- */
+/* ---- settings: the row's `private` says which ---- */
 
-static int store_setting(struct node *node, enum setting setting, const char *text, size_t size,
-	struct nefs_error *err)
+static enum setting setting_of(const struct node *node)
 {
-	struct enclave *enclave = of(node);
-	bool active = enclave_active(enclave), same;
-	int failed;
+	return (enum setting)node->control->private;
+}
+
+static void show_setting(struct node *node, FILE *out)
+{
+	settings_show(&of(node)->settings, setting_of(node), out);
+}
+
+static int store_setting(struct node *node, const char *text, size_t size, struct nefs_error *err)
+{
+	struct settings *settings = &of(node)->settings;
+	enum setting setting = setting_of(node);
+	struct setting_value value;
+	int failed = setting_parse(setting, text, size, &value, err);
 
 	/* An identical value is accepted at any time: configuration tools write what is there. */
-	failed = settings_store(&enclave->settings, setting, text, size, active, &same, err);
-	if (!failed && active && !same)
-		failed = nefs_error_set(err, EBUSY,
-			"%s is %s and keeps its settings until it is stopped: echo 0 > %s/start",
-			enclave->name, enclave_state_name(enclave->state), enclave->name);
-	/* Its value is what it was; its text is what was written last. */
-	if (!failed && active)
-		failed = settings_store(&enclave->settings, setting, text, size, false, &same, err);
+	if (!failed && !setting_equal(&value, &settings->values[setting]))
+		failed = enclave_check_idle(of(node), "settings", err);
+	if (!failed)
+		settings_take(settings, setting, &value);
+	setting_release(&value);
 	return failed;
 }
 
-#define SETTING(identifier, setting)                                                               \
-	static void show_##identifier(struct node *node, FILE *out)                                \
-	{                                                                                          \
-		settings_show(&of(node)->settings, setting, out);                                  \
-	}                                                                                          \
-	static int store_##identifier(                                                             \
-		struct node *node, const char *text, size_t size, struct nefs_error *err)          \
-	{                                                                                          \
-		return store_setting(node, setting, text, size, err);                              \
-	}                                                                                          \
-	static void reset_##identifier(struct node *node)                                          \
-	{                                                                                          \
-		settings_reset(&of(node)->settings, setting);                                      \
-	}
-
-SETTING(memory, SETTING_MEMORY)
-SETTING(vcpus, SETTING_VCPUS)
-SETTING(cpus, SETTING_CPUS)
-SETTING(cid, SETTING_CID)
-SETTING(debug, SETTING_DEBUG)
-SETTING(boot_timeout, SETTING_BOOT_TIMEOUT)
+static void reset_setting(struct node *node)
+{
+	settings_reset(&of(node)->settings, setting_of(node));
+}
 
 /* ---- start ---- */
-
-static bool is_started(const struct enclave *enclave)
-{
-	return enclave->start_queued || enclave->state == STATE_STARTING ||
-	       enclave->state == STATE_RUNNING;
-}
 
 static void show_start(struct node *node, FILE *out)
 {
@@ -75,10 +62,10 @@ static void show_start(struct node *node, FILE *out)
 	if (enclave->start_text &&
 		value_trim(enclave->start_text, enclave->start_size, value, NULL) == 0 &&
 		value_number(value, 0, 1, &number, NULL) == 0 &&
-		(number == 1) == is_started(enclave))
+		(number == 1) == enclave_meaning(enclave)->started)
 		fwrite(enclave->start_text, 1, enclave->start_size, out);
 	else
-		fputs(is_started(enclave) ? "1\n" : "0\n", out);
+		fputs(enclave_meaning(enclave)->started ? "1\n" : "0\n", out);
 }
 
 static int store_start(struct node *node, const char *text, size_t size, struct nefs_error *err)
@@ -120,6 +107,13 @@ static void reset_start(struct node *node)
 	enclave->start_text = NULL;
 }
 
+static struct parked *park_start(struct node *node, fuse_req_t req)
+{
+	return enclave_park(of(node), req);
+}
+
+static const struct control_ops start_ops = { .park = park_start };
+
 /* ---- what the device gave, what happened ---- */
 
 static void show_memory_effective(struct node *node, FILE *out)
@@ -150,7 +144,7 @@ static void show_slot(struct node *node, FILE *out)
 
 static void show_state(struct node *node, FILE *out)
 {
-	fprintf(out, "%s\n", enclave_state_name(of(node)->state));
+	fprintf(out, "%s\n", enclave_meaning(of(node))->name);
 }
 
 static void show_events(struct node *node, FILE *out)
@@ -158,50 +152,96 @@ static void show_events(struct node *node, FILE *out)
 	counters_show(of(node)->counters, out);
 }
 
-static void show_error(struct node *node, FILE *out)
-{
-	if (of(node)->error.text[0])
-		fprintf(out, "%s\n", of(node)->error.text);
-}
-
 /* ---- wait ---- */
 
 static void read_wait(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
 {
-	struct node *node = handle->node;
-
 	/* Only a read from the start waits; the ones behind it continue its answer. */
-	if (offset == 0 && enclave_changing(of(node)))
-		stream_park(req, handle, size, offset);
+	if (offset == 0 && enclave_meaning(of(handle->node))->changing)
+		handle_park_read(req, handle, size, offset);
 	else
 		control_read_text(req, handle, size, offset);
 }
 
 static const struct control_ops wait_ops = { .read = read_wait };
 
-#define SETTABLE CONTROL_SETTABLE
+/* ---- the table ---- */
+
+/* A setting's row: its file is made of it alone. */
+#define SETTING_ROW(file, setting)                                                                 \
+	{                                                                                          \
+		.name = (file), .mode = 0644, .flags = CONTROL_SETTABLE, .private = (setting),     \
+		.show = show_setting, .store = store_setting, .reset = reset_setting               \
+	}
+
+/* Where the node of a row is kept that changes by itself. */
+#define HANDLE(member) offsetof(struct enclave, files.member)
 
 const struct control enclave_files[] = {
-	{ "memory", 0644, SETTABLE, show_memory, store_memory, reset_memory, NULL },
-	{ "vcpus", 0644, SETTABLE, show_vcpus, store_vcpus, reset_vcpus, NULL },
-	{ "cpus", 0644, SETTABLE, show_cpus, store_cpus, reset_cpus, NULL },
-	{ "image", 0600, SETTABLE, NULL, NULL, image_reset, &image_ops },
-	{ "cid", 0644, SETTABLE, show_cid, store_cid, reset_cid, NULL },
-	{ "debug", 0644, SETTABLE, show_debug, store_debug, reset_debug, NULL },
-	{ "boot_timeout", 0644, SETTABLE, show_boot_timeout, store_boot_timeout, reset_boot_timeout,
-		NULL },
-	{ "start", 0644, SETTABLE | CONTROL_REPORTS, show_start, store_start, reset_start, NULL },
-	{ "wait", 0444, 0, show_state, NULL, NULL, &wait_ops },
-	{ "memory.effective", 0444, CONTROL_POLL, show_memory_effective, NULL, NULL, NULL },
-	{ "cpus.effective", 0444, CONTROL_POLL, show_cpus_effective, NULL, NULL, NULL },
-	{ "cid.effective", 0444, CONTROL_POLL, show_cid_effective, NULL, NULL, NULL },
-	{ "slot", 0444, CONTROL_POLL, show_slot, NULL, NULL, NULL },
-	{ "state", 0444, CONTROL_POLL, show_state, NULL, NULL, NULL },
-	{ "events", 0444, CONTROL_POLL, show_events, NULL, NULL, NULL },
-	{ "journal", 0444, 0, NULL, NULL, NULL, &journal_ops },
-	{ "console", 0400, 0, NULL, NULL, NULL, &console_ops },
-	{ "error", 0444, CONTROL_POLL, show_error, NULL, NULL, NULL },
-	{ "measurements", 0444, 0, NULL, NULL, NULL, &measurements_ops },
-	{ "image_info", 0444, 0, NULL, NULL, NULL, &image_info_ops },
-	{ NULL },
+	SETTING_ROW("memory", SETTING_MEMORY),
+	SETTING_ROW("vcpus", SETTING_VCPUS),
+	SETTING_ROW("cpus", SETTING_CPUS),
+	{ .name = "image",
+		.mode = 0600,
+		.flags = CONTROL_SETTABLE,
+		.reset = image_file_reset,
+		.ops = &image_file_ops },
+	SETTING_ROW("cid", SETTING_CID),
+	SETTING_ROW("debug", SETTING_DEBUG),
+	SETTING_ROW("boot_timeout", SETTING_BOOT_TIMEOUT),
+	{ .name = "start",
+		.mode = 0644,
+		.flags = CONTROL_SETTABLE | CONTROL_REPORTS,
+		.handle = HANDLE(start),
+		.show = show_start,
+		.store = store_start,
+		.reset = reset_start,
+		.ops = &start_ops },
+	{ .name = "wait",
+		.mode = 0444,
+		.handle = HANDLE(wait),
+		.show = show_state,
+		.ops = &wait_ops },
+	{ .name = "memory.effective",
+		.mode = 0444,
+		.flags = CONTROL_POLL,
+		.handle = HANDLE(memory_effective),
+		.show = show_memory_effective },
+	{ .name = "cpus.effective",
+		.mode = 0444,
+		.flags = CONTROL_POLL,
+		.handle = HANDLE(cpus_effective),
+		.show = show_cpus_effective },
+	{ .name = "cid.effective",
+		.mode = 0444,
+		.flags = CONTROL_POLL,
+		.handle = HANDLE(cid_effective),
+		.show = show_cid_effective },
+	{ .name = "slot",
+		.mode = 0444,
+		.flags = CONTROL_POLL,
+		.handle = HANDLE(slot),
+		.show = show_slot },
+	{ .name = "state",
+		.mode = 0444,
+		.flags = CONTROL_POLL,
+		.handle = HANDLE(state),
+		.show = show_state },
+	{ .name = "events",
+		.mode = 0444,
+		.flags = CONTROL_POLL,
+		.handle = HANDLE(events),
+		.show = show_events },
+	{ .name = "journal", .mode = 0444, .handle = HANDLE(journal), .ops = &journal_file_ops },
+	{ .name = "console", .mode = 0400, .handle = HANDLE(console), .ops = &console_file_ops },
+	CONTROL_ERROR_ROW,
+	{ .name = "measurements",
+		.mode = 0444,
+		.handle = HANDLE(measurements),
+		.ops = &measurements_ops },
+	{ .name = "image_info",
+		.mode = 0444,
+		.handle = HANDLE(image_info),
+		.ops = &image_info_ops },
+	{ .name = NULL },
 };

@@ -1,18 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * The image file, and what is known of it (`measurements`, `image_info`). Loop thread; the hashing
- * runs in a worker.
- */
+/* An enclave's image, and what is known of it (report.h). Its file: image_file.h. Loop thread. */
 #ifndef NEFS_IMAGE_H
 #define NEFS_IMAGE_H
 
-#include "control.h"
+#include "spool.h"
+#include <stdbool.h>
 
-extern const struct control_ops image_ops;
-extern const struct control_ops measurements_ops;
-extern const struct control_ops image_info_ops;
+struct description;
 
-/* unlink: no image. */
-void image_reset(struct node *node);
+struct image {
+	struct spool_file *file; /* NULL: none */
+	bool stale;		 /* truncate(2) to 0: the next write begins a new one */
+	uint64_t generation;	 /* counts its changes */
+
+	/* What is known of this generation (report.c). */
+	struct description *describing; /* the report being made, perhaps of an older one */
+	bool sound;			/* a report found it whole, its CRC right */
+	char *measurements;		/* NULL: not known */
+	char *info;
+};
+
+/* -EINVAL if there is none to start with. */
+int image_check(const struct image *image, struct nefs_error *err);
+
+/* Gives it back, with all that is known of it; a report being made goes on, for nobody. */
+void image_release(struct image *image);
+
+/* Its content has changed: what is known of it is void. */
+void image_forget(struct image *image);
 
 #endif

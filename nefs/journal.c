@@ -11,6 +11,11 @@ static struct journal_record *record_at(const struct journal *journal, uint64_t 
 	return (struct journal_record *)&journal->records[seq % JOURNAL_RECORDS];
 }
 
+void journal_init(struct journal *journal)
+{
+	journal->next = 1;
+}
+
 uint64_t journal_oldest(const struct journal *journal)
 {
 	return journal->next > JOURNAL_RECORDS ? journal->next - JOURNAL_RECORDS : 1;
@@ -63,40 +68,70 @@ static char *format_line(uint64_t seq, const struct journal_event *event, size_t
 	return line;
 }
 
-bool journal_append(struct journal *journal, const struct journal_event *event,
-	uint64_t *dropped_enclave, uint64_t *dropped_seq)
+bool journal_append(struct journal *journal, struct journal_chain *chain,
+	const struct journal_event *event, struct journal_record *dropped)
 {
 	struct journal_record *record;
 	size_t size;
-	char *line;
+	char *line = format_line(journal->next, event, &size);
 
-	if (!journal->next)
-		journal->next = 1;
-	line = format_line(journal->next, event, &size);
 	if (!line)
 		return false;
 	record = record_at(journal, journal->next);
-	*dropped_enclave = record->enclave;
-	*dropped_seq = record->seq;
+	*dropped = *record;
 	free(record->line);
-	record->seq = journal->next++;
-	record->enclave = event->id;
-	record->line = line;
-	record->size = size;
+	dropped->line = NULL;
+	*record = (struct journal_record){
+		.seq = journal->next++,
+		.enclave = event->id,
+		.line = line,
+		.size = size,
+	};
+	if (!chain)
+		return true;
+	/* A chain may end with the very record that gave way. */
+	if (chain->last && chain->last != dropped->seq)
+		record_at(journal, chain->last)->next = record->seq;
+	else if (chain->last)
+		dropped->next = record->seq;
+	if (!chain->first)
+		chain->first = record->seq;
+	chain->last = record->seq;
 	return true;
 }
 
+void journal_dropped(struct journal_chain *chain, const struct journal_record *dropped)
+{
+	chain->dropped = dropped->seq;
+	chain->first = dropped->next;
+	if (chain->last == dropped->seq)
+		chain->last = 0;
+}
+
+uint64_t journal_lost(const struct journal *journal, const struct journal_chain *chain)
+{
+	return chain ? chain->dropped : journal_oldest(journal) - 1;
+}
+
 const struct journal_record *journal_find(
-	const struct journal *journal, uint64_t enclave, uint64_t from)
+	const struct journal *journal, const struct journal_chain *chain, uint64_t from)
 {
 	uint64_t seq = journal_oldest(journal);
 
-	for (seq = from > seq ? from : seq; seq < journal->next; seq++) {
-		const struct journal_record *record = record_at(journal, seq);
-
-		if (enclave == JOURNAL_ALL || record->enclave == enclave)
-			return record;
-	}
+	if (from > seq)
+		seq = from;
+	if (!chain)
+		return seq < journal->next ? record_at(journal, seq) : NULL;
+	if (seq > chain->last)
+		return NULL;
+	/* Who reads one after the other asks for what is behind the one that it had. */
+	if (record_at(journal, seq - 1)->seq == seq - 1 && seq - 1 >= chain->first &&
+		record_at(journal, seq - 1)->enclave == record_at(journal, chain->last)->enclave)
+		return record_at(journal, record_at(journal, seq - 1)->next);
+	/* Bounded by the enclave's own records, which are in the ring from the first to the last. */
+	for (uint64_t at = chain->first; at; at = record_at(journal, at)->next)
+		if (at >= seq)
+			return record_at(journal, at);
 	return NULL;
 }
 

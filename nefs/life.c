@@ -1,85 +1,127 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The life of an enclave: start, stop, and what the backend reports meanwhile. */
+#include "life.h"
 #include "control.h"
-#include "enclave.h"
+#include "directory.h"
 #include <errno.h>
+#include <nefs/clock.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-static void changed(struct enclave *enclave, const char *file)
+/* What a writer of `start` waits for: the kinds of its struct parked. */
+enum wish {
+	WISH_START,
+	WISH_STOP,
+};
+
+/* ---- entering a state ---- */
+
+static void changed(struct enclave *enclave, struct node *file)
 {
 	if (!enclave->directory.removed)
-		node_changed(directory_control(&enclave->directory, file));
+		node_changed(file);
 }
 
-static void set_state(struct enclave *enclave, enum enclave_state state)
+static void set_grant(struct enclave *enclave, struct backend_grant *grant)
 {
-	if (enclave->state == state)
+	if (!grant && !enclave->grant)
 		return;
-	enclave->state = state;
-	changed(enclave, "state");
-	changed(enclave, "start");
-	changed(enclave, "wait");
-	changed(enclave, "console"); /* its end is news for who follows it */
+	free(enclave->grant);
+	enclave->grant = grant;
+	changed(enclave, enclave->files.memory_effective);
+	changed(enclave, enclave->files.cpus_effective);
+	changed(enclave, enclave->files.cid_effective);
+	changed(enclave, enclave->files.slot);
 }
 
 static void count(struct enclave *enclave, enum counter counter)
 {
-	struct fs *fs = enclave->directory.fs;
+	struct fs *fs = fs_of(&enclave->directory);
 
 	enclave->counters[counter]++;
 	fs->counters[counter]++;
-	changed(enclave, "events");
-	node_changed(directory_control(&fs->root, "events"));
+	changed(enclave, enclave->files.events);
+	node_changed(fs->root.events);
 }
 
-static void set_granted(struct enclave *enclave, const struct backend_grant *grant)
+/* Counts and tells what a state stands for, as it has happened. */
+static void record(
+	struct enclave *enclave, enum enclave_state state, const struct nefs_error *error)
 {
-	static const char *const files[] = { "memory.effective", "cpus.effective", "cid.effective",
-		"slot" };
+	const struct state_meaning *meaning = state_meaning(state);
 
-	if (!grant && !enclave->grant)
-		return;
-	free(enclave->grant);
-	enclave->grant = grant ? backend_grant_copy(grant) : NULL;
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-		changed(enclave, files[i]);
+	if (meaning->counter)
+		count(enclave, meaning->counter);
+	if (meaning->event)
+		enclave_tell(enclave, meaning->event, NULL, error);
 }
 
-void enclave_answer(struct enclave *enclave, enum parked_kind kind, int result)
+/* Answers those whose wish is decided by the state that an enclave is in now. */
+static void answer_waiting(struct enclave *enclave, const struct nefs_error *error)
 {
-	struct parked *parked = LIST_FIRST(&enclave->waiting);
+	const struct state_meaning *meaning = enclave_meaning(enclave);
 
-	while (parked) {
-		struct parked *next = LIST_NEXT(parked, siblings);
+	if (enclave->state == STATE_BOOTING || enclave->state == STATE_RUNNING)
+		parked_answer(&enclave->waiting, WISH_START, 0);
+	else if (!meaning->started && !meaning->changing)
+		parked_answer(&enclave->waiting, WISH_START,
+			error && error->code ? -error->code : -ECANCELED);
+	if (enclave->state == STATE_QUEUED || !meaning->changing)
+		parked_answer(&enclave->waiting, WISH_STOP, 0);
+}
 
-		if (parked->kind == (int)kind) {
-			LIST_REMOVE(parked, siblings);
-			parked->answer(parked, result);
-			free(parked);
-		}
-		parked = next;
+/* Nothing is under way any more that a writer could wait for. */
+static void end_wait(struct enclave *enclave)
+{
+	enclave->wait_until = 0;
+	if (enclave->start_timer)
+		sd_event_source_set_enabled(enclave->start_timer, SD_EVENT_OFF);
+}
+
+/*
+ * The only way from one state to another: its files, the journals, the counters, the `error` file and
+ * those who wait learn of it here. Nobody sees half of it, as nothing else runs in the loop meanwhile.
+ * error (NULL: none) is what led to it.
+ */
+static void enter(struct enclave *enclave, enum enclave_state state, const struct nefs_error *error)
+{
+	const struct state_meaning *before = enclave_meaning(enclave),
+				   *meaning = state_meaning(state);
+	/* A start behind a stop was taken back: that stop is told already. */
+	bool told = enclave->state == STATE_RECYCLING && state == STATE_STOPPING;
+	struct nefs_error copy = error ? *error : (struct nefs_error){ 0 };
+
+	enclave->state = state;
+	if (before->started != meaning->started)
+		changed(enclave, enclave->files.start);
+	if (strcmp(before->name, meaning->name) != 0) {
+		changed(enclave, enclave->files.state);
+		changed(enclave, enclave->files.wait);
+		/* That no more will come is news for who follows it. */
+		changed(enclave, enclave->files.console);
 	}
+	if (!told)
+		record(enclave, state, error);
+	/* Only now: what it had is part of the record of its end. */
+	if (!meaning->active || state == STATE_QUEUED)
+		set_grant(enclave, NULL);
+	if (meaning->settles)
+		control_outcome(&enclave->directory, NULL, &copy);
+	answer_waiting(enclave, error);
+	if (!meaning->changing || state == STATE_BOOTING)
+		end_wait(enclave);
 }
 
-static uint64_t now_usec(void)
-{
-	struct timespec now;
+/* ---- who waits ---- */
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static int on_patience(sd_event_source *source, uint64_t usec, void *userdata)
+static int on_start_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct enclave *enclave = userdata;
 
 	(void)source;
 	(void)usec;
 	/* The work goes on; who wants to see its end reads `wait`. */
-	enclave_answer(enclave, PARKED_START, 0);
-	enclave_answer(enclave, PARKED_STOP, 0);
+	parked_answer(&enclave->waiting, WISH_START, 0);
+	parked_answer(&enclave->waiting, WISH_STOP, 0);
 	return 0;
 }
 
@@ -88,121 +130,99 @@ static int on_patience(sd_event_source *source, uint64_t usec, void *userdata)
  * kernel lets the second writer of `start` through only when the first was answered, and two
  * waits in a row would be too long.
  */
-static void begin_patience(struct enclave *enclave)
+static void begin_wait(struct enclave *enclave)
 {
-	uint64_t until = now_usec() + START_PATIENCE_USEC;
+	uint64_t until = nefs_now_usec() + START_WAIT_USEC;
 
-	if (enclave->patience_until)
+	if (enclave->wait_until)
 		return;
-	enclave->patience_until = until;
-	if (enclave->patience) {
-		sd_event_source_set_time(enclave->patience, until);
-		sd_event_source_set_enabled(enclave->patience, SD_EVENT_ONESHOT);
-	} else {
-		sd_event_add_time(enclave->directory.fs->event, &enclave->patience, CLOCK_MONOTONIC,
-			until, 0, on_patience, enclave);
+	enclave->wait_until = until;
+	if (enclave->start_timer) {
+		sd_event_source_set_time(enclave->start_timer, until);
+		sd_event_source_set_enabled(enclave->start_timer, SD_EVENT_ONESHOT);
+		return;
 	}
-}
-
-static void end_patience(struct enclave *enclave)
-{
-	enclave->patience_until = 0;
-	if (enclave->patience)
-		sd_event_source_set_enabled(enclave->patience, SD_EVENT_OFF);
+	sd_event_add_time(fs_of(&enclave->directory)->event, &enclave->start_timer, CLOCK_MONOTONIC,
+		until, 0, on_start_timer, enclave);
+	if (enclave->start_timer)
+		sd_event_source_set_description(enclave->start_timer, "writers of start");
 }
 
 static int wait_or_go(const struct enclave *enclave)
 {
 	/* Without a timer nobody would end the wait. */
-	return enclave->patience && now_usec() < enclave->patience_until ? STORE_PARKED : 0;
+	return enclave->start_timer && nefs_now_usec() < enclave->wait_until ? STORE_PARKED : 0;
 }
 
-struct parked *enclave_park(struct enclave *enclave, fuse_req_t req, enum parked_kind kind)
+struct parked *enclave_park(struct enclave *enclave, fuse_req_t req)
 {
 	struct parked *parked = parked_add(&enclave->waiting, req);
 
 	if (parked)
-		parked->kind = (int)kind;
+		parked->kind = enclave->state == STATE_STOPPING ? WISH_STOP : WISH_START;
 	return parked;
 }
 
-/* A start was refused or has failed: nothing is held, the cause is told. */
-static void fail(struct enclave *enclave, const struct nefs_error *error)
-{
-	struct nefs_error copy = *error;
-
-	set_state(enclave, STATE_FAILED);
-	count(enclave, COUNT_FAILURES);
-	control_outcome(&enclave->directory, NULL, &copy);
-	enclave_journal(enclave, "failed", NULL, copy.text);
-	enclave_answer(enclave, PARKED_START, -copy.code);
-}
+/* ---- what the backend reports ---- */
 
 static void on_started(void *owner, const struct backend_grant *grant)
 {
 	struct enclave *enclave = owner;
 
-	enclave->device_started = true;
-	set_granted(enclave, grant);
-	enclave_answer(enclave, PARKED_START, 0);
+	struct backend_grant *copy = backend_grant_copy(grant);
+	struct nefs_error err = { 0 };
+
+	if (!copy)
+		nefs_error_set(&err, ENOMEM,
+			"out of memory: %s has started, but what the device gave cannot be shown until it "
+			"is started again",
+			enclave_name(enclave));
+	control_outcome(&enclave->directory, NULL, &err);
+	set_grant(enclave, copy);
 	if (enclave->state == STATE_STARTING)
-		end_patience(enclave);
+		enter(enclave, STATE_BOOTING, NULL);
 }
 
 static void on_running(void *owner)
 {
 	struct enclave *enclave = owner;
 
-	if (enclave->state != STATE_STARTING)
-		return;
-	set_state(enclave, STATE_RUNNING);
-	count(enclave, COUNT_STARTS);
-	enclave_journal(enclave, "running", NULL, NULL);
+	if (enclave->state == STATE_BOOTING)
+		enter(enclave, STATE_RUNNING, NULL);
 }
 
 static void on_console(void *owner, const void *data, size_t size)
 {
 	struct enclave *enclave = owner;
 
-	console_append(&enclave->console, data, size);
-	changed(enclave, "console");
+	console_ring_append(&enclave->console, data, size);
+	changed(enclave, enclave->files.console);
 }
 
 static void on_ended(void *owner, enum backend_end how, const struct nefs_error *error)
 {
+	static const enum enclave_state states[] = {
+		[BACKEND_FAILED] = STATE_FAILED,
+		[BACKEND_STOPPED] = STATE_STOPPED,
+		[BACKEND_CRASHED] = STATE_CRASHED,
+	};
 	struct enclave *enclave = owner;
-	struct nefs_error copy = *error;
+	enum enclave_state ended = states[how];
 
 	/* Whoever asked for the end gets what was asked for, even if it came by itself. */
-	if (how == BACKEND_CRASHED && enclave->state == STATE_STOPPING) {
-		how = BACKEND_STOPPED;
-		nefs_error_clear(&copy);
+	if (how == BACKEND_CRASHED && enclave->state != STATE_RUNNING) {
+		ended = STATE_STOPPED;
+		error = NULL;
 	}
-	switch (how) {
-	case BACKEND_STOPPED:
-		set_state(enclave, STATE_STOPPED);
-		count(enclave, COUNT_STOPS);
-		control_outcome(&enclave->directory, NULL, &copy);
-		enclave_journal(enclave, "stopped", NULL, NULL);
-		if (!enclave->start_queued)
-			enclave_answer(enclave, PARKED_START, -ECANCELED);
-		break;
-	case BACKEND_CRASHED:
-		/* Some of it is still being given back; this enclave has it no more. */
-		set_granted(enclave, NULL);
-		set_state(enclave, STATE_CRASHED);
-		count(enclave, COUNT_CRASHES);
-		control_outcome(&enclave->directory, NULL, &copy);
-		enclave_journal(enclave, "crashed", NULL, copy.text);
-		break;
-	case BACKEND_FAILED:
-		fail(enclave, &copy);
-		break;
+	if (enclave->state == STATE_RECYCLING) {
+		record(enclave, ended, error);
+		enter(enclave, STATE_QUEUED, NULL);
+	} else {
+		enter(enclave, ended, error);
 	}
-	enclave_answer(enclave, PARKED_STOP, 0);
-	if (!enclave->start_queued)
-		end_patience(enclave);
 }
+
+static int launch(struct enclave *enclave, struct nefs_error *err);
 
 static void on_released(void *owner)
 {
@@ -210,15 +230,9 @@ static void on_released(void *owner)
 	struct nefs_error err = { 0 };
 
 	enclave->launch = NULL;
-	enclave->directory.fs->launches--;
-	set_granted(enclave, NULL);
-	if (enclave->start_queued) {
-		enclave->start_queued = false;
-		/* Out of `starting`, where a deferred start has been so far. */
-		if (enclave->state == STATE_STARTING)
-			enclave->state = STATE_STOPPED;
-		enclave_start(enclave, &err);
-	}
+	fs_of(&enclave->directory)->launches--;
+	if (enclave->state == STATE_QUEUED && launch(enclave, &err))
+		enter(enclave, STATE_FAILED, &err);
 	directory_unref(&enclave->directory);
 }
 
@@ -230,119 +244,129 @@ static const struct backend_listener listener = {
 	.released = on_released,
 };
 
+/* ---- start, stop ---- */
+
 /* What can be refused without asking the device. */
 static int check(const struct enclave *enclave, struct nefs_error *err)
 {
 	int failed = settings_check(&enclave->settings, err);
 
-	if (!failed && (!enclave->image || !enclave->image->size))
-		failed = nefs_error_set(err, EINVAL,
-			"image is not set; write an EIF to it first: cat app.eif > image");
-	nefs_error_prefix(err, "%s cannot start", enclave->name);
+	if (!failed)
+		failed = image_check(&enclave->image, err);
+	nefs_error_prefix(err, "%s cannot start", enclave_name(enclave));
 	return failed;
 }
 
 static int launch(struct enclave *enclave, struct nefs_error *err)
 {
-	struct fs *fs = enclave->directory.fs;
+	struct fs *fs = fs_of(&enclave->directory);
 	const struct settings *settings = &enclave->settings;
+	const struct setting_value *cpus = &settings->values[SETTING_CPUS];
 	const struct backend_config config = {
-		.name = enclave->name,
-		.memory = settings->memory,
-		.vcpus = settings->cpu_count ? (uint32_t)settings->cpu_count : settings->vcpus,
-		.cpus = settings->cpu_count ? settings->cpus : NULL,
-		.cpu_count = settings->cpu_count,
-		.image_fd = enclave->image->fd,
-		.cid = settings->cid,
-		.debug = settings->debug,
-		.boot_timeout = settings->boot_timeout,
+		.name = enclave_name(enclave),
+		.memory = settings_number(settings, SETTING_MEMORY),
+		.vcpus = cpus->cpu_count ? (uint32_t)cpus->cpu_count
+					 : (uint32_t)settings_number(settings, SETTING_VCPUS),
+		.cpus = cpus->cpus,
+		.cpu_count = cpus->cpu_count,
+		.image_fd = enclave->image.file->fd,
+		.cid = settings_number(settings, SETTING_CID),
+		.debug = settings_number(settings, SETTING_DEBUG) != 0,
+		.boot_timeout = (unsigned int)settings_number(settings, SETTING_BOOT_TIMEOUT),
 	};
-	int failed;
+	int failed = backend_start(fs->backend, &config, &listener, enclave, &enclave->launch, err);
 
-	enclave->device_started = false;
-	failed = backend_start(fs->backend, &config, &listener, enclave, &enclave->launch, err);
 	if (failed)
 		return failed;
 	directory_ref(&enclave->directory);
 	fs->launches++;
-	console_clear(&enclave->console);
-	set_state(enclave, STATE_STARTING);
-	enclave_journal(enclave, "starting", NULL, NULL);
+	console_ring_clear(&enclave->console);
+	enter(enclave, STATE_STARTING, NULL);
 	return 0;
 }
 
-int enclave_start(struct enclave *enclave, struct nefs_error *err)
+/* Of an enclave that is neither started nor about to be. */
+static int begin_start(struct enclave *enclave, struct nefs_error *err)
 {
-	struct nefs_error none = { 0 };
-	int failed;
+	int failed = check(enclave, err);
 
-	if (enclave->state == STATE_RUNNING) {
-		control_outcome(&enclave->directory, NULL, &none);
-		return 0;
-	}
-	if (enclave->state == STATE_STARTING)
-		return enclave->device_started && !enclave->start_queued ? 0 : wait_or_go(enclave);
-	failed = check(enclave, err);
 	if (failed && enclave->state == STATE_STOPPING) {
 		/* That one still runs: its state is not this start's to set. */
 		control_outcome(&enclave->directory, NULL, err);
 		return failed;
 	}
-	if (!failed && enclave->launch) {
-		/* The last one is still being given back. */
-		enclave->start_queued = true;
-		enclave->device_started = false;
-		if (enclave->state != STATE_STOPPING) {
-			set_state(enclave, STATE_STARTING);
-			changed(enclave, "start");
-		}
-	} else if (!failed) {
+	if (!failed && enclave->state == STATE_STOPPING)
+		enter(enclave, STATE_RECYCLING, NULL);
+	else if (!failed && enclave->launch)
+		enter(enclave, STATE_QUEUED, NULL);
+	else if (!failed)
 		failed = launch(enclave, err);
-	}
 	if (failed) {
-		fail(enclave, err);
+		enter(enclave, STATE_FAILED, err);
 		return failed;
 	}
-	control_outcome(&enclave->directory, NULL, &none);
-	begin_patience(enclave);
+	begin_wait(enclave);
 	return wait_or_go(enclave);
+}
+
+int enclave_start(struct enclave *enclave, struct nefs_error *err)
+{
+	struct nefs_error none = { 0 };
+
+	switch (enclave->state) {
+	case STATE_RUNNING:
+		control_outcome(&enclave->directory, NULL, &none);
+		return 0;
+	case STATE_BOOTING:
+		return 0;
+	case STATE_QUEUED:
+	case STATE_STARTING:
+	case STATE_RECYCLING:
+		return wait_or_go(enclave);
+	default:
+		return begin_start(enclave, err);
+	}
 }
 
 int enclave_stop(struct enclave *enclave)
 {
-	struct nefs_error cancelled = { 0 }, none = { 0 };
+	struct nefs_error err = { 0 };
 
-	if (enclave->start_queued) {
-		enclave->start_queued = false;
-		nefs_error_set(&cancelled, ECANCELED,
-			"%s was stopped before it had started; nothing "
-			"is held",
-			enclave->name);
-		enclave_answer(enclave, PARKED_START, -ECANCELED);
-		if (enclave->state == STATE_STARTING) {
-			set_state(enclave, STATE_STOPPED);
-			count(enclave, COUNT_STOPS);
-			control_outcome(&enclave->directory, NULL, &cancelled);
-			enclave_journal(enclave, "stopped", NULL, NULL);
-			end_patience(enclave);
-			return 0;
-		}
-	}
-	if (!enclave_active(enclave)) {
-		control_outcome(&enclave->directory, NULL, &none);
+	switch (enclave->state) {
+	case STATE_QUEUED:
+		nefs_error_set(&err, ECANCELED,
+			"%s was stopped before it had started; nothing is held",
+			enclave_name(enclave));
+		enter(enclave, STATE_STOPPED, &err);
+		return 0;
+	case STATE_STARTING:
+	case STATE_BOOTING:
+	case STATE_RUNNING:
+		enter(enclave, STATE_STOPPING, NULL);
+		backend_stop(enclave->launch);
+		break;
+	case STATE_RECYCLING:
+		enter(enclave, STATE_STOPPING, NULL);
+		break;
+	case STATE_STOPPING:
+		break;
+	default:
+		control_outcome(&enclave->directory, NULL, &err);
 		return 0;
 	}
-	if (enclave->state != STATE_STOPPING) {
-		set_state(enclave, STATE_STOPPING);
-		enclave_journal(enclave, "stopping", NULL, NULL);
-		backend_stop(enclave->launch);
-	}
-	begin_patience(enclave);
+	begin_wait(enclave);
 	return wait_or_go(enclave);
 }
 
 void enclave_stop_all(struct fs *fs)
 {
-	for (size_t i = 0; i < fs->enclave_count; i++)
-		enclave_stop(fs->enclaves[i]);
+	struct directory *root = fs->tree.root;
+	struct node *node;
+
+	/* Set up half, there is nothing to stop. */
+	if (!root)
+		return;
+	for (node = directory_next(root, 0); node; node = directory_next(root, node->ino))
+		if (enclave_is(node->directory))
+			enclave_stop(enclave_of(node->directory));
 }

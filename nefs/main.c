@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* nefs(8): mounts, serves, unmounts. */
-#include "enclave.h"
 #include "fs.h"
+#include "life.h"
 #include "notifier.h"
 #include "options.h"
 #include "spool.h"
@@ -40,7 +40,7 @@ struct daemon {
 static int on_request(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	struct daemon *daemon = userdata;
-	struct fuse_session *session = daemon->fs.session;
+	struct fuse_session *session = daemon->fs.tree.session;
 	int got;
 
 	(void)source;
@@ -137,32 +137,32 @@ static int set_up(struct daemon *daemon, struct fuse_args *args, struct nefs_err
 		failed = backend_open(fs->event, fs->workers, &options->backend, &fs->backend, err);
 	if (failed)
 		return failed;
-	fs->spool = spool_open(options->spool, err);
-	if (fs->spool < 0)
-		return fs->spool;
-	failed = fs_init(fs, options->gid, err);
+	failed = spool_open(&fs->spool, options->spool, fs->workers, err);
+	if (!failed)
+		failed = fs_init(fs, options->gid, err);
 	if (failed)
 		return failed;
-	fs->session = NULL;
+	fs->tree.session = NULL;
 	if (add_mount_options(args, options))
 		return nefs_error_set(err, ENOMEM, "out of memory");
-	fs->session = fuse_session_new(args, &fs_operations, sizeof(fs_operations), fs);
-	if (!fs->session)
+	fs->tree.session =
+		fuse_session_new(args, &tree_operations, sizeof(tree_operations), &fs->tree);
+	if (!fs->tree.session)
 		return nefs_error_set(
 			err, EINVAL, "libfuse refuses these options; nefs -h lists them");
-	if (fuse_session_mount(fs->session, options->mountpoint))
+	if (fuse_session_mount(fs->tree.session, options->mountpoint))
 		return nefs_error_set(err, EPERM,
 			"cannot mount on %s: see the message above; is /dev/fuse there, and fuse3 "
 			"installed?",
 			options->mountpoint);
 	daemon->mounted = true;
-	fd = fuse_session_fd(fs->session);
+	fd = fuse_session_fd(fs->tree.session);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	failed = sd_event_add_io(fs->event, &daemon->requests, fd, EPOLLIN, on_request, daemon);
 	if (failed < 0)
 		return nefs_error_set(
 			err, -failed, "cannot watch the mount: %s", strerror(-failed));
-	return notifier_new(options->mountpoint, &fs->notifier, err);
+	return notifier_new(options->mountpoint, &fs->tree.notifier, err);
 }
 
 static int on_end(sd_event_source *source, uint64_t usec, void *userdata)
@@ -201,12 +201,12 @@ static void tear_down(struct daemon *daemon)
 	/* First: it closes the connection, which frees the notifier from a request to ourselves. */
 	sd_event_source_disable_unref(daemon->requests);
 	if (daemon->mounted) {
-		fs_drop_requests(fs);
-		fuse_session_exit(fs->session);
-		fuse_session_unmount(fs->session);
+		tree_drop_requests(&fs->tree);
+		fuse_session_exit(fs->tree.session);
+		fuse_session_unmount(fs->tree.session);
 	}
-	notifier_free(fs->notifier);
-	fs->notifier = NULL;
+	notifier_free(fs->tree.notifier);
+	fs->tree.notifier = NULL;
 	if (fs->backend && !stop_enclaves(daemon)) {
 		fprintf(stderr,
 			"nefs: %u enclaves did not stop within %llu s; the kernel stops them "
@@ -214,16 +214,14 @@ static void tear_down(struct daemon *daemon)
 			fs->launches, END_USEC / 1000000);
 		_exit(EXIT_FAILURE);
 	}
-	if (fs->session) {
-		fuse_session_destroy(fs->session);
-		fs->session = NULL;
+	if (fs->tree.session) {
+		fuse_session_destroy(fs->tree.session);
+		fs->tree.session = NULL;
 	}
-	if (fs->root.controls)
-		fs_release(fs);
-	if (fs->spool > 0)
-		close(fs->spool);
+	fs_release(fs);
 	backend_close(fs->backend);
 	workers_free(fs->workers);
+	spool_close(&fs->spool);
 	free(daemon->request.mem);
 	sd_event_unref(fs->event);
 }
@@ -333,6 +331,7 @@ int main(int argc, char **argv)
 	int status = EXIT_FAILURE;
 
 	if (daemon) {
+		daemon->fs.spool.directory = -1;
 		status = run(daemon, &args);
 		options_release(&daemon->options);
 	}

@@ -1,30 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "control.h"
-#include "enclave.h"
-#include "fs.h"
-#include "notifier.h"
-#include "parked.h"
-#include "staging.h"
+#include "node.h"
+#include "tree.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-void node_init(struct node *node, struct fs *fs, enum node_kind kind, struct directory *directory,
-	mode_t mode, uid_t uid, gid_t gid)
+void node_init(struct node *node, const struct node_ops *ops, struct directory *directory,
+	mode_t mode, uid_t uid, gid_t gid, const struct timespec *made)
 {
-	node->kind = kind;
+	node->ops = ops;
 	node->directory = directory;
-	node->ino = fs->next_ino++;
+	node->ino = ++directory->tree->last_ino;
 	node->mode = mode;
 	node->uid = uid;
 	node->gid = gid;
-	/* A directory's files are made with it: one look at the clock serves them all. */
-	if (kind == NODE_CONTROL)
-		node->mtime = directory->node.mtime;
-	else
-		clock_gettime(CLOCK_REALTIME, &node->mtime);
-	node->atime = node->mtime;
-	node->ctime = node->mtime;
+	node->atime = node->mtime = node->ctime = *made;
 	node->changes = 1;
 	LIST_INIT(&node->handles);
 	LIST_INIT(&node->parked);
@@ -32,12 +25,19 @@ void node_init(struct node *node, struct fs *fs, enum node_kind kind, struct dir
 
 fuse_ino_t node_id(const struct node *node)
 {
-	return node == &node->directory->fs->root.node ? FUSE_ROOT_ID : (fuse_ino_t)node;
+	return node == &node->directory->tree->root->node ? FUSE_ROOT_ID : (fuse_ino_t)node;
 }
 
-struct node *node_from_id(struct fs *fs, fuse_ino_t id)
+struct node *node_from_id(struct tree *tree, fuse_ino_t id)
 {
-	return id == FUSE_ROOT_ID ? &fs->root.node : (struct node *)id;
+	return id == FUSE_ROOT_ID ? &tree->root->node : (struct node *)id;
+}
+
+/* Tells who may free it that nothing outside the tree refers to it. */
+static void check_idle(struct node *node)
+{
+	if (!node->lookups && LIST_EMPTY(&node->handles) && node->ops && node->ops->idle)
+		node->ops->idle(node);
 }
 
 void node_remember(struct node *node)
@@ -57,31 +57,8 @@ void node_forget(struct node *node, uint64_t count)
 	node->lookups -= count;
 	if (node->lookups)
 		return;
-	if (node->kind == NODE_STAGED || node->kind == NODE_LOCK)
-		staged_collect(node);
+	check_idle(node);
 	directory_unref(directory);
-}
-
-static uint64_t node_size(struct node *node)
-{
-	char *text;
-	size_t size;
-
-	switch (node->kind) {
-	case NODE_STAGED:
-		return staged_size(node);
-	case NODE_CONTROL:
-		if (node->directory->removed)
-			return 0;
-		if (node->control->ops)
-			return node->control->ops->size ? node->control->ops->size(node) : 0;
-		if (control_render(node, &text, &size))
-			return 0;
-		free(text);
-		return size;
-	default:
-		return 0;
-	}
 }
 
 void node_stat(struct node *node, struct stat *attributes)
@@ -92,13 +69,18 @@ void node_stat(struct node *node, struct stat *attributes)
 	attributes->st_nlink = S_ISDIR(node->mode) ? 2 : 1;
 	attributes->st_uid = node->uid;
 	attributes->st_gid = node->gid;
-	attributes->st_size = (off_t)node_size(node);
+	attributes->st_size = node->ops ? (off_t)node->ops->size(node) : 0;
 	attributes->st_blocks = (attributes->st_size + 511) / 512;
-	/* Bulk data in requests of 1 MiB (facts/conventions.md §2). */
-	attributes->st_blksize = 1 << 20;
+	/* Bulk data in requests of this size (docs/facts/fuse.md §2). */
+	attributes->st_blksize = NODE_BLOCK_SIZE;
 	attributes->st_atim = node->atime;
 	attributes->st_mtim = node->mtime;
 	attributes->st_ctim = node->ctime;
+}
+
+double node_cache_seconds(const struct node *node)
+{
+	return node->uncached ? 0.0 : TREE_CACHE_SECONDS;
 }
 
 /* Wakes a poll(2); the handle's next POLL brings a new poll handle. */
@@ -118,45 +100,45 @@ static void wake_pollers(struct node *node)
 
 void node_invalidate(struct node *node)
 {
-	struct fs *fs = node->directory->fs;
+	struct fuse_session *session = node->directory->tree->session;
 
 	/* Attributes only (a negative offset): that takes no lock of the kernel's, unlike names. */
-	if (node->lookups && fs->session)
-		fuse_lowlevel_notify_inval_inode(fs->session, node_id(node), -1, 0);
+	if (node->lookups && session)
+		fuse_lowlevel_notify_inval_inode(session, node_id(node), -1, 0);
+}
+
+void node_written(struct node *node)
+{
+	clock_gettime(CLOCK_REALTIME, &node->mtime);
+	node->ctime = node->mtime;
 }
 
 void node_changed(struct node *node)
 {
-	clock_gettime(CLOCK_REALTIME, &node->mtime);
-	node->ctime = node->mtime;
+	node_written(node);
 	node->changes++;
 	node_invalidate(node);
 	wake_pollers(node);
-	parked_retry(node);
-	if (node->control && node->control->flags & CONTROL_POLL)
-		notifier_touch(node);
+	if (node->ops->changed)
+		node->ops->changed(node);
 }
 
-bool directory_init(struct directory *directory, struct fs *fs, const struct control *table,
-	mode_t mode, uid_t uid, gid_t gid, void (*destroy)(struct directory *))
+int node_gone(const struct node *node)
 {
-	directory->fs = fs;
-	directory->table = table;
-	directory->destroy = destroy;
-	directory->refs = 1;
-	node_init(&directory->node, fs, NODE_DIRECTORY, directory, S_IFDIR | mode, uid, gid);
-	while (table[directory->control_count].name)
-		directory->control_count++;
-	directory->controls = calloc(directory->control_count, sizeof(*directory->controls));
-	if (!directory->controls)
-		return false;
-	for (size_t i = 0; i < directory->control_count; i++) {
-		struct node *node = &directory->controls[i];
+	return node->directory->removed ? ENODEV : 0;
+}
 
-		node_init(node, fs, NODE_CONTROL, directory, S_IFREG | table[i].mode, uid, gid);
-		node->control = &table[i];
-	}
-	return true;
+void directory_init(struct directory *directory, struct tree *tree, const struct directory_ops *ops,
+	mode_t mode, uid_t uid, gid_t gid)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	directory->tree = tree;
+	directory->ops = ops;
+	directory->refs = 1;
+	node_init(&directory->node, NULL, directory, S_IFDIR | mode, uid, gid, &now);
+	LIST_INSERT_HEAD(&tree->alive, directory, alive);
 }
 
 void directory_ref(struct directory *directory)
@@ -164,40 +146,33 @@ void directory_ref(struct directory *directory)
 	directory->refs++;
 }
 
-void directory_unref(struct directory *directory)
+/* The tree of names only refers to the nodes. */
+static void keep_node(void *node)
 {
-	if (--directory->refs == 0 && directory->destroy)
-		directory->destroy(directory);
+	(void)node;
 }
 
-struct node *directory_control(struct directory *directory, const char *name)
+void directory_unref(struct directory *directory)
 {
-	for (size_t i = 0; i < directory->control_count; i++)
-		if (strcmp(directory->table[i].name, name) == 0)
-			return &directory->controls[i];
-	return NULL;
+	if (--directory->refs)
+		return;
+	LIST_REMOVE(directory, alive);
+	tdestroy(directory->by_name, keep_node);
+	free(directory->entries);
+	free(directory->controls);
+	free(directory->error);
+	if (directory->ops->destroy)
+		directory->ops->destroy(directory);
 }
 
 void directory_drop_requests(struct directory *directory)
 {
 	for (size_t i = 0; i < directory->control_count; i++) {
 		struct node *node = &directory->controls[i];
-		struct parked *parked;
 
 		wake_pollers(node);
-		while ((parked = LIST_FIRST(&node->parked))) {
-			fuse_req_t req = parked->req;
-
-			parked_remove(parked);
-			fuse_reply_err(req, ENODEV);
-		}
+		parked_drop(&node->parked, NULL, ENODEV);
 	}
-}
-
-void directory_removed(struct directory *directory)
-{
-	directory->removed = true;
-	directory_drop_requests(directory);
 }
 
 struct handle *handle_new(struct node *node, int flags)
@@ -218,14 +193,36 @@ void handle_free(struct handle *handle)
 	struct node *node = handle->node;
 	struct directory *directory = node->directory;
 
-	if (!LIST_EMPTY(&node->parked))
-		parked_drop(handle, EINTR);
+	parked_drop(&node->parked, handle, EINTR);
 	LIST_REMOVE(handle, siblings);
 	if (handle->poll)
 		fuse_pollhandle_destroy(handle->poll);
 	free(handle->text);
 	free(handle);
-	if (node->kind == NODE_STAGED || node->kind == NODE_LOCK)
-		staged_collect(node);
+	check_idle(node);
 	directory_unref(directory);
+}
+
+void handle_park_read(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
+{
+	struct parked *parked;
+
+	if (handle->flags & O_NONBLOCK) {
+		fuse_reply_err(req, EAGAIN);
+		return;
+	}
+	parked = parked_add(&handle->node->parked, req);
+	if (!parked)
+		return;
+	parked->handle = handle;
+	parked->size = size;
+	parked->offset = offset;
+}
+
+void node_close_handles(struct node *node)
+{
+	struct handle *handle;
+
+	while ((handle = LIST_FIRST(&node->handles)))
+		handle_free(handle);
 }

@@ -6,41 +6,62 @@
  * A directory owns its control files (one allocation, a node per row of its table) and is kept by
  * reference counting: one for its name, one for each of its nodes that the kernel remembers, one
  * for each open handle, launch and piece of work. After rmdir it lives on, unnamed, until the last
- * of these is gone; its control files answer ENODEV then, as kernfs does.
+ * of these is gone; its control files answer ENODEV then, as kernfs does. Its names: directory.h.
  */
 #ifndef NEFS_NODE_H
 #define NEFS_NODE_H
 
-#include <fuse_lowlevel.h>
+#include "parked.h"
+#include <nefs/error.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/queue.h>
 #include <sys/stat.h>
 
 struct control;
 struct directory;
-struct fs;
 struct handle;
-struct parked;
+struct node;
+struct staging;
+struct tree;
 
+LIST_HEAD(directory_list, directory);
 LIST_HEAD(handle_list, handle);
-LIST_HEAD(parked_list, parked);
 
-enum node_kind {
-	NODE_DIRECTORY, /* the root, sim/, an enclave: struct directory */
-	NODE_CONTROL,	/* a row of its directory's table */
-	NODE_STAGED,	/* a configuration tool's file: struct staged */
-	NODE_LOCK,	/* a configuration tool's *.lock directory: struct staged */
+/* The largest request, and what stat(2) advises to use. */
+#define NODE_BLOCK_SIZE (1U << 20)
+
+/* What a kind of file does: control files (control.c), staged ones (staging.c). */
+struct node_ops {
+	/* Prepares a handle, just made; 0 or a negative errno. */
+	int (*open)(struct handle *handle);
+	/* Each answers its request, now or (parked) later. */
+	void (*read)(fuse_req_t req, struct handle *handle, size_t size, off_t offset);
+	void (*write)(
+		fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t offset);
+	/* A handle is about to be closed by its user. May be NULL. */
+	void (*close)(struct handle *handle);
+	/* truncate(2): 0 or a negative errno. */
+	int (*resize)(struct node *node, uint64_t size);
+	/* The events of poll(2). */
+	unsigned int (*poll)(struct handle *handle);
+	/* st_size: the length of the present content. */
+	uint64_t (*size)(struct node *node);
+	/* After node_changed did its part. May be NULL. */
+	void (*changed)(struct node *node);
+	/* The kernel has forgotten it and no handle is open on it. May free it. May be NULL. */
+	void (*idle)(struct node *node);
 };
 
 struct node {
-	enum node_kind kind;
-	bool hidden;		     /* a control file that was unlinked */
-	struct directory *directory; /* that it is in; for a directory: itself */
-	const struct control *control;
-	uint64_t ino;	  /* st_ino; never used twice */
-	uint64_t lookups; /* the kernel's references */
-	mode_t mode;	  /* type and permissions */
+	const struct node_ops *ops;    /* NULL: a directory */
+	struct directory *directory;   /* that it is in; for a directory: itself */
+	const struct control *control; /* its row, or NULL */
+	const char *name;	       /* in its directory; NULL: it has none */
+	bool hidden;		       /* a control file that was unlinked */
+	bool uncached;		       /* its attributes change without node_changed */
+	uint64_t ino;		       /* st_ino; never used twice */
+	uint64_t lookups;	       /* the kernel's references */
+	mode_t mode;		       /* type and permissions */
 	uid_t uid;
 	gid_t gid;
 	struct timespec atime, mtime, ctime;
@@ -49,22 +70,47 @@ struct node {
 	struct parked_list parked; /* reads that wait for news of this node */
 };
 
+/* What a directory is for. A member that is NULL refuses, with EPERM. */
+struct directory_ops {
+	/* mkdir(2) in it, of a name that may be taken. *made is remembered by the caller. */
+	int (*mkdir)(struct directory *directory, const char *name, mode_t mode, uid_t uid,
+		gid_t gid, struct node **made, struct nefs_error *err);
+	/* rmdir(2) of it: takes its name. */
+	int (*rmdir)(struct directory *directory, struct nefs_error *err);
+	/* rename(2) of it to another name in its parent. */
+	int (*rename)(struct directory *directory, const char *name, struct nefs_error *err);
+	/* May a control file in it be unlinked now? 0 or a negative errno. */
+	int (*unlink)(struct directory *directory, const char *name, struct nefs_error *err);
+	/* The mount ends: answers the requests that it keeps itself with ENODEV. */
+	void (*drop_requests)(struct directory *directory);
+	/* Nothing refers to it any more: frees what it is embedded in. NULL: nothing to do. */
+	void (*destroy)(struct directory *directory);
+};
+
 struct directory {
 	struct node node; /* first: a directory's node is the directory */
-	struct fs *fs;
-	const struct control *table; /* ends with a row without name */
+	struct tree *tree;
+	const struct directory_ops *ops;
+	struct directory *parent;    /* NULL: the root, or it has no name */
+	LIST_ENTRY(directory) alive; /* in tree->alive */
+	const struct control *table; /* ends with a row without name; NULL: no rows */
 	struct node *controls;	     /* one for each row */
 	size_t control_count;
+	struct node **entries; /* what else has a name in it, by st_ino */
+	size_t entry_count, entry_room;
+	void *by_name;		 /* tsearch(3) tree of the same */
+	struct staging *staging; /* files can be staged in it; else NULL */
+	char *error;		 /* the sentence of its `error` file; NULL: none */
+	struct node *error_node; /* that file; NULL: its parent's serves */
 	unsigned int refs;
 	bool removed; /* its name is gone */
-	void (*destroy)(struct directory *directory);
 };
 
 /* An open file. */
 struct handle {
 	LIST_ENTRY(handle) siblings; /* in node->handles */
 	struct node *node;
-	int flags;     /* of open(2) */
+	int flags;     /* of open(2), as fcntl(2) changed them since */
 	uint64_t seen; /* node->changes when last read; 0: never */
 	struct fuse_pollhandle *poll;
 
@@ -75,18 +121,17 @@ struct handle {
 	/* Streams: where this reader is. */
 	uint64_t position;
 	size_t offset;
-	bool overrun; /* the loss has been reported by EPIPE */
 
 	bool truncate; /* image: O_TRUNC was asked for, nothing written yet */
 };
 
-/* Sets up a node that nobody knows yet. */
-void node_init(struct node *node, struct fs *fs, enum node_kind kind, struct directory *directory,
-	mode_t mode, uid_t uid, gid_t gid);
+/* Sets up a node that nobody knows yet, made at this moment; zeroed otherwise. */
+void node_init(struct node *node, const struct node_ops *ops, struct directory *directory,
+	mode_t mode, uid_t uid, gid_t gid, const struct timespec *made);
 
 /* The node id for the kernel: 1 is the root, else the address. */
 fuse_ino_t node_id(const struct node *node);
-struct node *node_from_id(struct fs *fs, fuse_ino_t id);
+struct node *node_from_id(struct tree *tree, fuse_ino_t id);
 
 /* The kernel has learnt of the node once more, or forgets it (lookups as in FORGET). */
 void node_remember(struct node *node);
@@ -95,32 +140,43 @@ void node_forget(struct node *node, uint64_t count);
 /* stat(2) of a node; size is that of its present content. */
 void node_stat(struct node *node, struct stat *attributes);
 
+/* How long the kernel may keep its attributes. */
+double node_cache_seconds(const struct node *node);
+
+/* Its times are now: it was written. */
+void node_written(struct node *node);
+
 /*
- * The node has new content: wakes its pollers and parked readers, drops the kernel's cached
- * attributes, and lets the notifier tell inotify.
+ * The node has new content: wakes its pollers, drops the kernel's cached attributes, and does what
+ * its ops say: parked reads are tried again, inotify is told.
  */
 void node_changed(struct node *node);
 
 /* The same without inotify: for a change that came through the kernel under another name. */
 void node_invalidate(struct node *node);
 
-/* Allocates the control nodes of a directory by its table. False if out of memory. */
-bool directory_init(struct directory *directory, struct fs *fs, const struct control *table,
-	mode_t mode, uid_t uid, gid_t gid, void (*destroy)(struct directory *));
+/* ENODEV for a file whose directory is removed, else 0. */
+int node_gone(const struct node *node);
+
+/* Sets up a directory without a name and without rows; zeroed otherwise. One reference. */
+void directory_init(struct directory *directory, struct tree *tree, const struct directory_ops *ops,
+	mode_t mode, uid_t uid, gid_t gid);
 void directory_ref(struct directory *directory);
 void directory_unref(struct directory *directory);
-
-/* The control file of this name, hidden or not; NULL if the table has no such row. */
-struct node *directory_control(struct directory *directory, const char *name);
 
 /* Wakes pollers and answers parked reads of the directory's files with ENODEV. */
 void directory_drop_requests(struct directory *directory);
 
-/* Its name is gone: its files answer ENODEV from now on, and who waits on them is woken. */
-void directory_removed(struct directory *directory);
-
 /* Opens and closes a handle; it keeps the directory. NULL if out of memory. */
 struct handle *handle_new(struct node *node, int flags);
 void handle_free(struct handle *handle);
+
+/*
+ * Parks a read until the node changes: it is tried again then. EAGAIN at once with O_NONBLOCK.
+ */
+void handle_park_read(fuse_req_t req, struct handle *handle, size_t size, off_t offset);
+
+/* Closes whatever is open on a node: the mount is gone. */
+void node_close_handles(struct node *node);
 
 #endif

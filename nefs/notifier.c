@@ -1,42 +1,45 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "notifier.h"
-#include "control.h"
-#include "enclave.h"
-#include "fs.h"
 #include "own_mount.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <nefs/bell.h>
 #include <nefs/cleanup.h>
+#include <nefs/thread.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 /* More changes than this waiting means that nobody can be reading them: the oldest are dropped. */
-#define TOUCHES_MAX 65536
+#define ERRANDS_MAX 65536
 
-struct touch {
-	STAILQ_ENTRY(touch) siblings;
-	char path[]; /* relative to the mount */
+/* What the thread is to do. */
+struct errand {
+	STAILQ_ENTRY(errand) siblings;
+	struct fuse_session *session; /* bury a name; NULL: touch a file */
+	fuse_ino_t directory;	      /* that the name is in */
+	char text[];		      /* the name, or the file's path relative to the mount */
 };
+
+STAILQ_HEAD(errand_queue, errand);
 
 struct notifier {
 	char *mountpoint;
 	struct own_mount own; /* the thread's, once it runs */
-	int more;	      /* an eventfd: the queue is longer, or it is time to close */
+	int more;	      /* rung: the queue is longer, or it is time to close */
 	pthread_t thread;
 	pthread_mutex_t lock; /* everything below */
-	STAILQ_HEAD(, touch) queue;
+	struct errand_queue queue;
 	unsigned int queued;
 	bool closing;
 };
 
-static void touch_file(const struct notifier *notifier, const struct touch *touch)
+static void touch_file(const struct notifier *notifier, const char *file)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_NOW } };
 	char path[PATH_MAX];
@@ -44,44 +47,51 @@ static void touch_file(const struct notifier *notifier, const struct touch *touc
 
 	/* A failure means that the enclave was removed or renamed meanwhile, or the mount is gone. */
 	if (notifier->own.root >= 0) {
-		utimensat(notifier->own.root, touch->path, times, AT_SYMLINK_NOFOLLOW);
+		utimensat(notifier->own.root, file, times, AT_SYMLINK_NOFOLLOW);
 		return;
 	}
-	length = snprintf(path, sizeof(path), "%s/%s", notifier->mountpoint, touch->path);
+	length = snprintf(path, sizeof(path), "%s/%s", notifier->mountpoint, file);
 	if (length > 0 && (size_t)length < sizeof(path))
 		utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW);
 }
 
-/* The next of the queue, or NULL: there is none, or nobody wants it any more. */
-static struct touch *next_touch(struct notifier *notifier, bool *closing)
+static void run_errand(const struct notifier *notifier, const struct errand *errand)
 {
-	struct touch *touch;
+	if (errand->session)
+		fuse_lowlevel_notify_inval_entry(
+			errand->session, errand->directory, errand->text, strlen(errand->text));
+	else
+		touch_file(notifier, errand->text);
+}
+
+/* The next of the queue, or NULL: there is none, or nobody wants it any more. */
+static struct errand *next_errand(struct notifier *notifier, bool *closing)
+{
+	struct errand *errand;
 
 	pthread_mutex_lock(&notifier->lock);
 	*closing = notifier->closing;
-	touch = *closing ? NULL : STAILQ_FIRST(&notifier->queue);
-	if (touch) {
+	errand = *closing ? NULL : STAILQ_FIRST(&notifier->queue);
+	if (errand) {
 		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
 		notifier->queued--;
 	}
 	pthread_mutex_unlock(&notifier->lock);
-	return touch;
+	return errand;
 }
 
 /* Waits, if there is nothing to do, for more; gives the mount back once it has been unmounted. */
-static void look_around(struct notifier *notifier, bool idle)
+static void wait_for_more(struct notifier *notifier, bool idle)
 {
 	struct pollfd fds[] = {
 		{ .fd = notifier->more, .events = POLLIN },
 		{ .fd = notifier->own.changes, .events = POLLPRI },
 	};
-	uint64_t count;
 
 	if (poll(fds, sizeof(fds) / sizeof(fds[0]), idle ? -1 : 0) <= 0)
 		return;
-	if (fds[0].revents && read(notifier->more, &count, sizeof(count)) < 0) {
-		/* Somebody's wake-up was taken already. */
-	}
+	if (fds[0].revents)
+		nefs_bell_silence(notifier->more);
 	if (fds[1].revents && !own_mount_lasts(&notifier->own))
 		own_mount_close(&notifier->own);
 }
@@ -92,50 +102,38 @@ static void *notifier_main(void *argument)
 	bool closing = false;
 
 	while (!closing) {
-		struct touch *touch = next_touch(notifier, &closing);
+		struct errand *errand = next_errand(notifier, &closing);
 
-		if (touch)
-			touch_file(notifier, touch);
+		if (errand)
+			run_errand(notifier, errand);
 		if (!closing)
-			look_around(notifier, !touch);
-		free(touch);
+			wait_for_more(notifier, !errand);
+		free(errand);
 	}
 	own_mount_close(&notifier->own);
 	return NULL;
 }
 
-static void wake(const struct notifier *notifier)
-{
-	if (eventfd_write(notifier->more, 1)) {
-		/* The counter is full: the thread has been woken often enough. */
-	}
-}
-
 int notifier_new(const char *mountpoint, struct notifier **result, struct nefs_error *err)
 {
 	NEFS_AUTO_FREE struct notifier *notifier = calloc(1, sizeof(*notifier));
-	sigset_t all, before;
 	int failed;
 
 	if (notifier)
 		notifier->mountpoint = strdup(mountpoint);
 	if (!notifier || !notifier->mountpoint)
 		return nefs_error_set(err, ENOMEM, "out of memory for the notifier");
-	notifier->more = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	notifier->more = nefs_bell_new();
 	if (notifier->more < 0) {
-		failed = errno;
 		free(notifier->mountpoint);
-		return nefs_error_set(
-			err, failed, "cannot make the notifier's eventfd: %s", strerror(failed));
+		return nefs_error_set(err, -notifier->more, "cannot make the notifier's bell: %s",
+			strerror(-notifier->more));
 	}
 	STAILQ_INIT(&notifier->queue);
 	pthread_mutex_init(&notifier->lock, NULL);
 	/* Without it, paths do, too, but for an umount in the very moment of a change. */
 	own_mount_open(&notifier->own, mountpoint);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	failed = pthread_create(&notifier->thread, NULL, notifier_main, notifier);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	failed = -nefs_thread_start(&notifier->thread, notifier_main, notifier);
 	if (failed) {
 		own_mount_close(&notifier->own);
 		close(notifier->more);
@@ -147,50 +145,77 @@ int notifier_new(const char *mountpoint, struct notifier **result, struct nefs_e
 	return 0;
 }
 
-void notifier_touch(struct node *node)
+static struct errand *new_errand(const char *directory, const char *name)
 {
-	struct notifier *notifier = node->directory->fs->notifier;
-	const char *directory =
-		enclave_is(node->directory) ? enclave_of(node->directory)->name : "";
-	size_t length = strlen(directory) + 1 + strlen(node->control->name) + 1;
-	struct touch *touch, *oldest = NULL;
+	size_t size = strlen(directory) + strlen(name) + 1;
+	struct errand *errand = calloc(1, sizeof(*errand) + size);
 
-	if (!notifier || node->directory->removed || node->hidden)
+	if (errand)
+		snprintf(errand->text, size, "%s%s", directory, name);
+	return errand;
+}
+
+/* Queues it; NULL: there was no memory for it. */
+static void enqueue(struct notifier *notifier, struct errand *errand)
+{
+	struct errand *oldest = NULL;
+	bool first;
+
+	if (!errand)
 		return;
-	touch = malloc(sizeof(*touch) + length);
-	if (!touch)
-		return;
-	snprintf(touch->path, length, "%s%s%s", directory, *directory ? "/" : "",
-		node->control->name);
 	pthread_mutex_lock(&notifier->lock);
-	STAILQ_INSERT_TAIL(&notifier->queue, touch, siblings);
-	if (++notifier->queued > TOUCHES_MAX) {
+	first = STAILQ_EMPTY(&notifier->queue);
+	STAILQ_INSERT_TAIL(&notifier->queue, errand, siblings);
+	if (++notifier->queued > ERRANDS_MAX) {
 		oldest = STAILQ_FIRST(&notifier->queue);
 		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
 		notifier->queued--;
 	}
 	pthread_mutex_unlock(&notifier->lock);
-	wake(notifier);
+	/* It goes to sleep only after it has found the queue empty. */
+	if (first)
+		nefs_bell_ring(notifier->more);
 	free(oldest);
 }
 
-void notifier_forget(struct notifier *notifier, const char *enclave)
+void notifier_touch(struct notifier *notifier, const char *path)
 {
-	size_t length = strlen(enclave);
-	STAILQ_HEAD(, touch) kept = STAILQ_HEAD_INITIALIZER(kept);
-	struct touch *touch;
+	enqueue(notifier, new_errand("", path));
+}
 
-	if (!notifier)
-		return;
+void notifier_bury(struct notifier *notifier, struct fuse_session *session, fuse_ino_t directory,
+	const char *name)
+{
+	struct errand *errand = new_errand("", name);
+
+	if (errand) {
+		errand->session = session;
+		errand->directory = directory;
+	}
+	enqueue(notifier, errand);
+}
+
+void notifier_moved(struct notifier *notifier, const char *path, const char *new_path)
+{
+	struct errand_queue kept = STAILQ_HEAD_INITIALIZER(kept);
+	size_t length = strlen(path);
+	struct errand *errand;
+
 	pthread_mutex_lock(&notifier->lock);
-	while ((touch = STAILQ_FIRST(&notifier->queue))) {
+	while ((errand = STAILQ_FIRST(&notifier->queue))) {
 		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
-		if (strncmp(touch->path, enclave, length) == 0 && touch->path[length] == '/') {
-			notifier->queued--;
-			free(touch);
-		} else {
-			STAILQ_INSERT_TAIL(&kept, touch, siblings);
+		if (!errand->session && strncmp(errand->text, path, length) == 0 &&
+			errand->text[length] == '/') {
+			struct errand *moved =
+				new_path ? new_errand(new_path, errand->text + length) : NULL;
+
+			free(errand);
+			errand = moved;
 		}
+		if (errand)
+			STAILQ_INSERT_TAIL(&kept, errand, siblings);
+		else
+			notifier->queued--;
 	}
 	STAILQ_CONCAT(&notifier->queue, &kept);
 	pthread_mutex_unlock(&notifier->lock);
@@ -198,18 +223,18 @@ void notifier_forget(struct notifier *notifier, const char *enclave)
 
 void notifier_free(struct notifier *notifier)
 {
-	struct touch *touch;
+	struct errand *errand;
 
 	if (!notifier)
 		return;
 	pthread_mutex_lock(&notifier->lock);
 	notifier->closing = true;
 	pthread_mutex_unlock(&notifier->lock);
-	wake(notifier);
+	nefs_bell_ring(notifier->more);
 	pthread_join(notifier->thread, NULL);
-	while ((touch = STAILQ_FIRST(&notifier->queue))) {
+	while ((errand = STAILQ_FIRST(&notifier->queue))) {
 		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
-		free(touch);
+		free(errand);
 	}
 	close(notifier->more);
 	pthread_mutex_destroy(&notifier->lock);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The notifier thread: tells inotify that a file changed.
+ * The notifier thread: tells inotify that a file changed, and the kernel that a name is gone.
  *
  * inotify on FUSE sees only what passes through this machine's VFS, so a change that the daemon
  * itself makes has to be repeated from outside: utimensat(2) of the modification time alone is
@@ -12,7 +12,7 @@
 #ifndef NEFS_NOTIFIER_H
 #define NEFS_NOTIFIER_H
 
-#include "node.h"
+#include <fuse_lowlevel.h>
 #include <nefs/error.h>
 
 struct notifier;
@@ -20,14 +20,24 @@ struct notifier;
 /* Starts the thread. mountpoint is an absolute path, copied. */
 int notifier_new(const char *mountpoint, struct notifier **notifier, struct nefs_error *err);
 
-/* Asks for an IN_MODIFY on the node. Returns at once. Loop thread. */
-void notifier_touch(struct node *node);
+/* Asks for an IN_MODIFY on the file of this path, relative to the mount. Returns at once. Loop thread. */
+void notifier_touch(struct notifier *notifier, const char *path);
 
 /*
- * The enclave of this name is removed: what is queued for it would only make the kernel look up,
- * and remember, names of a dead directory. NULL is allowed. Loop thread.
+ * A directory of this path, relative to the mount, is called otherwise now, or (NULL) is gone: what is
+ * queued for its files follows it, or is dropped, as it would only make the kernel look up, and
+ * remember, names of a dead directory. Loop thread.
  */
-void notifier_forget(struct notifier *notifier, const char *enclave);
+void notifier_moved(struct notifier *notifier, const char *path, const char *new_path);
+
+/*
+ * Has the kernel drop a name that it remembers in a directory that was removed, by its node id. Names
+ * that were in use during the rmdir stay in its cache otherwise, and with them the directory, for as
+ * long as it has memory to spare. This takes the directory's lock, which only a thread that does not
+ * serve requests may wait for. Loop thread.
+ */
+void notifier_bury(struct notifier *notifier, struct fuse_session *session, fuse_ino_t directory,
+	const char *name);
 
 /*
  * Ends the thread. The filesystem must not be mounted any more, or the thread could wait for an

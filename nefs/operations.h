@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The FUSE requests, grouped as files: names (namespace.c), open files (files.c), attributes
- * (attributes.c). Each answers its request exactly once, now or parked. No FLUSH: an error there
- * would be lost (facts/conventions.md §2), and unanswered it costs one round trip once.
+ * The FUSE requests, grouped as files: names (names.c, rename.c, listing.c), open files (files.c),
+ * attributes (attributes.c). Each answers its request exactly once, now or parked. No FLUSH: an
+ * error there would be lost (docs/facts/fuse.md §2), and unanswered it costs one round trip once.
  */
 #ifndef NEFS_OPERATIONS_H
 #define NEFS_OPERATIONS_H
 
 #include "node.h"
+#include "tree.h"
 
-void op_init(void *userdata, struct fuse_conn_info *connection);
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count);
 void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
@@ -41,13 +41,13 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attributes, int whi
 	struct fuse_file_info *info);
 void op_statfs(fuse_req_t req, fuse_ino_t ino);
 
+/* The tree that a request is for. */
+struct tree *op_tree(fuse_req_t req);
+
 /* Sets up the open file that info describes, for OPEN and CREATE. 0 or a positive errno. */
 int file_open(struct node *node, struct fuse_file_info *info);
 
-/* A write of `start` that was told STORE_PARKED: waits for the outcome and then confirms size. */
-void file_park_write(fuse_req_t req, struct node *node, const char *text, size_t size);
-
-/* The name under which the kernel shall know a node, with its attributes. */
-void file_entry(struct node *node, struct fuse_entry_param *entry);
+/* Ends an operation: what was refused is told in `error`, then the errno is the answer. */
+void op_refuse(fuse_req_t req, struct directory *directory, struct nefs_error *err);
 
 #endif

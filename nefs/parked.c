@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "parked.h"
-#include "control.h"
 #include <errno.h>
 #include <stdlib.h>
+
+/* Answers a request that is on no list any more, and frees it. */
+static void answer(struct parked *parked, int result)
+{
+	if (parked->answer)
+		parked->answer(parked, result);
+	else
+		fuse_reply_err(parked->req, -result);
+	free(parked);
+}
 
 /* The caller got a signal: libfuse calls this from the loop, while it reads INTERRUPT. */
 static void on_interrupt(fuse_req_t req, void *data)
 {
 	struct parked *parked = data;
-	void (*answer)(struct parked *, int) = parked->answer;
 
 	LIST_REMOVE(parked, siblings);
-	if (answer)
-		answer(parked, -EINTR);
-	else
-		fuse_reply_err(req, EINTR);
-	free(parked);
+	answer(parked, -EINTR);
 }
 
 struct parked *parked_add(struct parked_list *list, fuse_req_t req)
@@ -41,48 +45,55 @@ struct parked *parked_add(struct parked_list *list, fuse_req_t req)
 	return parked;
 }
 
-void parked_remove(struct parked *parked)
+void parked_retry(struct parked_list *list,
+	void (*read)(fuse_req_t req, struct handle *handle, size_t size, off_t offset))
 {
-	/*
-	 * The interrupt function stays set: nothing can interrupt the request before the caller of
-	 * this answers it or parks it anew, as both happen in the loop thread.
-	 */
-	LIST_REMOVE(parked, siblings);
-	free(parked);
-}
-
-void parked_retry(struct node *node)
-{
-	struct parked_list waiting = node->parked;
+	struct parked_list waiting = LIST_HEAD_INITIALIZER(waiting);
 	struct parked *parked;
 
-	/* Onto a list of its own: a read that still has to wait parks itself anew. */
-	LIST_INIT(&node->parked);
-	if (!LIST_EMPTY(&waiting))
-		LIST_FIRST(&waiting)->siblings.le_prev = &LIST_FIRST(&waiting);
+	/* To a list of its own, oldest first: a read that still has to wait parks itself anew. */
+	while ((parked = LIST_FIRST(list))) {
+		LIST_REMOVE(parked, siblings);
+		LIST_INSERT_HEAD(&waiting, parked, siblings);
+	}
+	/*
+	 * Their interrupt function stays set: nothing can interrupt a request before it is answered
+	 * or parked anew, as both happen in the loop thread.
+	 */
 	while ((parked = LIST_FIRST(&waiting))) {
-		fuse_req_t req = parked->req;
-		struct handle *handle = parked->handle;
-		size_t size = parked->size;
-		off_t offset = parked->offset;
+		struct parked copy = *parked;
 
-		parked_remove(parked);
-		node->control->ops->read(req, handle, size, offset);
+		LIST_REMOVE(parked, siblings);
+		free(parked);
+		read(copy.req, copy.handle, copy.size, copy.offset);
 	}
 }
 
-void parked_drop(struct handle *handle, int error)
+void parked_drop(struct parked_list *list, const struct handle *handle, int error)
 {
-	struct parked *parked = LIST_FIRST(&handle->node->parked);
+	struct parked *parked = LIST_FIRST(list);
 
 	while (parked) {
 		struct parked *next = LIST_NEXT(parked, siblings);
 
-		if (parked->handle == handle) {
-			fuse_req_t req = parked->req;
+		if (!handle || parked->handle == handle) {
+			LIST_REMOVE(parked, siblings);
+			answer(parked, -error);
+		}
+		parked = next;
+	}
+}
 
-			parked_remove(parked);
-			fuse_reply_err(req, error);
+void parked_answer(struct parked_list *list, int kind, int result)
+{
+	struct parked *parked = LIST_FIRST(list);
+
+	while (parked) {
+		struct parked *next = LIST_NEXT(parked, siblings);
+
+		if (parked->kind == kind) {
+			LIST_REMOVE(parked, siblings);
+			answer(parked, result);
 		}
 		parked = next;
 	}

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Requests whose answer has to wait. Reads may wait as long as they like; a write or rename of
- * `start` waits a bounded time (design.md §3). A signal to the caller answers EINTR.
+ * `start` waits a bounded time (docs/architecture.md §3). A signal to the caller answers EINTR. Loop
+ * thread.
  */
 #ifndef NEFS_PARKED_H
 #define NEFS_PARKED_H
 
-#include "node.h"
+#include <fuse_lowlevel.h>
+#include <sys/queue.h>
+
+struct handle;
+
+LIST_HEAD(parked_list, parked);
 
 struct parked {
 	LIST_ENTRY(parked) siblings;
@@ -26,13 +32,14 @@ struct parked {
  */
 struct parked *parked_add(struct parked_list *list, fuse_req_t req);
 
-/* Takes it off its list and frees it; its request must be answered by the caller. */
-void parked_remove(struct parked *parked);
+/* Tries each parked read of a list again; one that still has to wait parks itself anew. */
+void parked_retry(struct parked_list *list,
+	void (*read)(fuse_req_t req, struct handle *handle, size_t size, off_t offset));
 
-/* Tries each parked read of the node again. */
-void parked_retry(struct node *node);
+/* Answers the parked requests of this handle (NULL: all) with an errno. */
+void parked_drop(struct parked_list *list, const struct handle *handle, int error);
 
-/* Answers all of a handle's parked reads with an errno. */
-void parked_drop(struct handle *handle, int error);
+/* Answers those of this kind with this result: 0 or a negative errno. */
+void parked_answer(struct parked_list *list, int kind, int result);
 
 #endif

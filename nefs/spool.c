@@ -3,10 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nefs/cleanup.h>
+#include <nefs/workers.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+/* From this size on it is a worker that closes a file: bytes. */
+#define SPOOL_LARGE (1U << 20)
 
 /* mkdir -p: the parents as usual, the last one private. */
 static int make_directories(const char *path)
@@ -24,12 +28,15 @@ static int make_directories(const char *path)
 	return mkdir(copy, 0700) && errno != EEXIST ? -errno : 0;
 }
 
-int spool_open(const char *path, struct nefs_error *err)
+int spool_open(
+	struct spool *spool, const char *path, struct workers *workers, struct nefs_error *err)
 {
 	NEFS_AUTO_CLOSE int fd = -1;
 	struct stat status;
 	int failed = make_directories(path);
 
+	spool->directory = -1;
+	spool->workers = workers;
 	if (!failed) {
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd < 0 || fstat(fd, &status))
@@ -44,34 +51,79 @@ int spool_open(const char *path, struct nefs_error *err)
 			"the spool directory %s must belong to the user that runs nefs and be private "
 			"(mode 0700), it has mode %04o: images are secret until they run",
 			path, (unsigned int)status.st_mode & 07777);
-	return nefs_take_fd(&fd);
+	spool->directory = nefs_take_fd(&fd);
+	return 0;
 }
 
-struct spool_file *spool_file_new(int spool, struct nefs_error *err)
+void spool_close(struct spool *spool)
 {
-	struct spool_file *file = calloc(1, sizeof(*file));
+	if (spool->directory >= 0)
+		close(spool->directory);
+	spool->directory = -1;
+}
+
+/* A file without a name: its fd, or a negative errno. */
+static int open_nameless(const struct spool *spool, struct nefs_error *err)
+{
+	int fd = openat(spool->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	char name[32];
 
-	if (!file) {
-		nefs_error_set(err, ENOMEM, "out of memory for a staged file");
-		return NULL;
+	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
+		/* A filesystem that can make none: this name is gone before the next is made. */
+		snprintf(name, sizeof(name), ".%p", (const void *)spool);
+		fd = openat(spool->directory, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+		if (fd >= 0)
+			unlinkat(spool->directory, name, 0);
 	}
+	return fd < 0 ? nefs_error_set(err, errno, "cannot make a file in the spool directory: %s",
+				strerror(errno))
+		      : fd;
+}
+
+int spool_file_new(struct spool *spool, struct spool_file **result, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE struct spool_file *file = calloc(1, sizeof(*file));
+
+	if (!file)
+		return nefs_error_set(err, ENOMEM, "out of memory for a staged file");
+	file->spool = spool;
 	file->refs = 1;
-	file->fd = openat(spool, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (file->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
-		/* A filesystem without nameless files. */
-		snprintf(name, sizeof(name), ".%p", (void *)file);
-		file->fd = openat(spool, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-		if (file->fd >= 0)
-			unlinkat(spool, name, 0);
+	file->fd = open_nameless(spool, err);
+	if (file->fd < 0)
+		return file->fd;
+	*result = nefs_take_ptr(file);
+	return 0;
+}
+
+/* A file's last fd on its way to a worker. */
+struct closing {
+	struct work work; /* first */
+	int fd;
+};
+
+static void run_closing(struct work *work)
+{
+	close(((struct closing *)work)->fd);
+}
+
+static void closing_done(struct work *work)
+{
+	free(work);
+}
+
+/* Closes the last fd of a file that holds so many bytes. */
+static void give_back(const struct spool *spool, int fd, uint64_t size)
+{
+	struct closing *closing = NULL;
+
+	if (spool->workers && size >= SPOOL_LARGE)
+		closing = malloc(sizeof(*closing));
+	if (!closing) {
+		close(fd);
+		return;
 	}
-	if (file->fd < 0) {
-		nefs_error_set(err, errno, "cannot make a file in the spool directory: %s",
-			strerror(errno));
-		free(file);
-		return NULL;
-	}
-	return file;
+	*closing = (struct closing){ { .run = run_closing, .done = closing_done }, fd };
+	workers_submit(spool->workers, &closing->work);
 }
 
 void spool_file_ref(struct spool_file *file)
@@ -83,7 +135,7 @@ void spool_file_unref(struct spool_file *file)
 {
 	if (!file || --file->refs)
 		return;
-	close(file->fd);
+	give_back(file->spool, file->fd, file->size);
 	free(file);
 }
 
@@ -120,8 +172,29 @@ int spool_truncate(struct spool_file *file, uint64_t size, struct nefs_error *er
 {
 	if (size > SPOOL_FILE_MAX)
 		return nefs_error_set(err, EFBIG, "the largest size of a file here is 1 TiB");
+	if (size == 0 && file->size >= SPOOL_LARGE) {
+		/* As for the last reference: another takes its place, and a worker empties this one. */
+		int fd = open_nameless(file->spool, err);
+
+		if (fd < 0)
+			return fd;
+		give_back(file->spool, file->fd, file->size);
+		file->fd = fd;
+		file->size = 0;
+		return 0;
+	}
 	if (ftruncate(file->fd, (off_t)size))
 		return nefs_error_set(err, errno, "cannot resize the file: %s", strerror(errno));
 	file->size = size;
 	return 0;
+}
+
+void spool_reply(fuse_req_t req, const struct spool_file *file, size_t size, off_t offset)
+{
+	struct fuse_bufvec data = FUSE_BUFVEC_INIT(size);
+
+	data.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+	data.buf[0].fd = file->fd;
+	data.buf[0].pos = offset;
+	fuse_reply_data(req, &data, FUSE_BUF_SPLICE_MOVE);
 }

@@ -2,10 +2,13 @@
 /*
  * Files in the spool directory: images and staged files. They have no names there, so that
  * nothing is left behind however the daemon ends. Loop thread (the fd may be read elsewhere).
+ *
+ * To close a large file gives back its pages or blocks, some 100 ms for each GiB: a worker does that.
  */
 #ifndef NEFS_SPOOL_H
 #define NEFS_SPOOL_H
 
+#include <fuse_lowlevel.h>
 #include <nefs/error.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -13,17 +16,30 @@
 /* The largest file: far above any EIF, far below what makes arithmetic wrap. */
 #define SPOOL_FILE_MAX (1ULL << 40)
 
+struct workers;
+
+struct spool {
+	int directory;		 /* fd */
+	struct workers *workers; /* that close large files; NULL: the caller of unref does */
+};
+
 struct spool_file {
+	struct spool *spool;
 	int fd;
 	uint64_t size;
 	unsigned int refs;
 };
 
-/* Opens the spool directory, made with mode 0700 if it isn't there. Returns its fd. */
-int spool_open(const char *path, struct nefs_error *err);
+/*
+ * Opens the spool directory, made with mode 0700 if it isn't there. The workers must outlast every
+ * file's last reference. 0 or a negative errno, and then directory is -1.
+ */
+int spool_open(
+	struct spool *spool, const char *path, struct workers *workers, struct nefs_error *err);
+void spool_close(struct spool *spool);
 
-/* An empty file with one reference; NULL with a sentence (ENOSPC, EMFILE, ...). */
-struct spool_file *spool_file_new(int spool, struct nefs_error *err);
+/* An empty file with one reference; ENOSPC, EMFILE, ENOMEM, ... with a sentence. */
+int spool_file_new(struct spool *spool, struct spool_file **file, struct nefs_error *err);
 void spool_file_ref(struct spool_file *file);
 void spool_file_unref(struct spool_file *file); /* NULL is allowed */
 
@@ -32,5 +48,8 @@ ssize_t spool_write(struct spool_file *file, const char *data, size_t size, off_
 	struct nefs_error *err);
 ssize_t spool_read(const struct spool_file *file, char *data, size_t size, off_t offset);
 int spool_truncate(struct spool_file *file, uint64_t size, struct nefs_error *err);
+
+/* Answers READ with what the file holds there. */
+void spool_reply(fuse_req_t req, const struct spool_file *file, size_t size, off_t offset);
 
 #endif

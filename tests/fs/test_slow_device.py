@@ -229,6 +229,47 @@ def test_start_while_stopping_is_queued(mount, running):
     assert running.events()["starts"] == 2
 
 
+def frozen(enclave):
+    """Nothing that the start will use can be changed."""
+    for name, value in (("memory", b"128M"), ("cid", b"99"), ("debug", b"1"), ("image", b".eif")):
+        before = enclave.get(name)
+        assert enclave.put(name, value) == "EBUSY", name
+        assert enclave.get(name) == before
+    assert outcome(os.rmdir, enclave.path()) == "EBUSY"
+    assert outcome(os.unlink, enclave.path("memory")) == "EBUSY"
+
+
+def test_queued_start_behind_a_crash(mount, running):
+    """The device still gives back what has crashed: every file tells of a start, as it will come."""
+    mount.faults(f"SLOT_FREE delay {int(seconds(3) * 1000)} 1")
+    running.crash()
+    slots = mount.slots()
+    assert running.start(os.O_NONBLOCK) == "OK"
+    assert running.state == "starting"
+    assert running.get("start") == b"1\n"
+    assert outcome(get, running.path("wait"), os.O_NONBLOCK) == "EAGAIN"
+    assert running.get("memory.effective") == b"\n", "nothing is held yet"
+    frozen(running)
+    assert mount.slots() == slots, "all of this while the old one was being given back"
+    assert get(running.path("wait")) == b"running\n"
+    assert running.get("memory.effective") == b"67108864\n"
+
+
+def test_queued_start_behind_a_crash_and_a_stop(mount, running):
+    """The same, if it is stopped and started before anybody has seen the crash: no file tells otherwise."""
+    mount.faults(f"SLOT_FREE delay {int(seconds(2) * 1000)} 1")
+    assert mount.crash(running) == "OK"
+    assert running.stop(os.O_NONBLOCK) == "OK"
+    assert running.start(os.O_NONBLOCK) == "OK"
+    with Watched(running.path("state")) as state:
+        while (now := state.read()) != b"running\n":
+            assert now in (b"stopping\n", b"starting\n")
+            assert running.get("start") == b"1\n"
+            frozen(running)
+            state.changed()
+    assert running.get("memory.effective") == b"67108864\n"
+
+
 def test_start_stop_start_ends_running(slow):
     enclave = slow(1000)
     for value in (b"1\n", b"0\n", b"1\n", b"0\n", b"1\n"):

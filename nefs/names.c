@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The requests about names, but for rename (rename.c) and listings (listing.c). */
+#include "control.h"
+#include "directory.h"
+#include "operations.h"
+#include "staging.h"
+#include <errno.h>
+#include <string.h>
+
+/* The directory that a node id stands for. The kernel asks for names in directories only. */
+static struct directory *directory_at(fuse_req_t req, fuse_ino_t ino)
+{
+	return node_from_id(op_tree(req), ino)->directory;
+}
+
+/* What the kernel shall know of a node. */
+static void fill_entry(struct node *node, struct fuse_entry_param *entry)
+{
+	memset(entry, 0, sizeof(*entry));
+	entry->ino = node_id(node);
+	/* The node id is an address that may come again: the pair with st_ino does not. */
+	entry->generation = node->ino;
+	node_stat(node, &entry->attr);
+	entry->attr_timeout = node_cache_seconds(node);
+	/* A row's name lasts, whatever its attributes do; that of a staged file doesn't. */
+	entry->entry_timeout = node->control ? TREE_CACHE_SECONDS : node_cache_seconds(node);
+}
+
+static void reply_entry(fuse_req_t req, struct node *node)
+{
+	struct fuse_entry_param entry;
+
+	fill_entry(node, &entry);
+	node_remember(node);
+	/* -ENOENT: the caller was interrupted, the kernel knows nothing of it. */
+	if (fuse_reply_entry(req, &entry) == -ENOENT)
+		node_forget(node, 1);
+}
+
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct directory *directory = directory_at(req, parent);
+	struct node *node = directory->removed ? NULL : directory_find(directory, name);
+
+	if (node)
+		reply_entry(req, node);
+	else
+		fuse_reply_err(req, ENOENT);
+}
+
+void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
+{
+	if (ino != FUSE_ROOT_ID)
+		node_forget(node_from_id(op_tree(req), ino), count);
+	fuse_reply_none(req);
+}
+
+void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t i = 0; i < count; i++)
+		if (forgets[i].ino != FUSE_ROOT_ID)
+			node_forget(node_from_id(op_tree(req), forgets[i].ino), forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+/* The root's `error` tells of the last directory that was made, removed or renamed in it. */
+static void clear_error_of_root(struct directory *directory)
+{
+	struct nefs_error none = { 0 };
+
+	if (directory == directory->tree->root)
+		control_outcome(directory, NULL, &none);
+}
+
+void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	const struct fuse_ctx *caller = fuse_req_ctx(req);
+	struct directory *directory = directory_at(req, parent);
+	struct nefs_error err = { 0 };
+	struct node *made;
+	int failed;
+
+	if (!directory->ops->mkdir || directory->removed)
+		failed = nefs_error_set(&err, EPERM, "%.64s: cannot make a directory here", name);
+	else
+		failed = directory->ops->mkdir(
+			directory, name, mode, caller->uid, caller->gid, &made, &err);
+	if (failed) {
+		op_refuse(req, directory, &err);
+		return;
+	}
+	clear_error_of_root(directory);
+	reply_entry(req, made);
+}
+
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct directory *directory = directory_at(req, parent);
+	struct node *node = directory_find(directory, name);
+	struct nefs_error err = { 0 };
+
+	if (!node) {
+		fuse_reply_err(req, ENOENT);
+	} else if (!S_ISDIR(node->mode)) {
+		fuse_reply_err(req, ENOTDIR);
+	} else if (!node->directory->ops->rmdir) {
+		fuse_reply_err(req, EPERM);
+	} else if (node->directory->ops->rmdir(node->directory, &err)) {
+		op_refuse(req, node->directory, &err);
+	} else {
+		clear_error_of_root(directory);
+		fuse_reply_err(req, 0);
+	}
+}
+
+/* Makes a file: a staged one, or a control file that was unlinked. */
+static struct node *make_file(fuse_req_t req, struct directory *directory, const char *name,
+	mode_t mode, struct nefs_error *err)
+{
+	const struct fuse_ctx *caller = fuse_req_ctx(req);
+	struct node *row = directory_row(directory, name);
+	struct staged *staged;
+
+	if (directory->removed) {
+		nefs_error_set(err, ENOENT, "%.64s: its directory was removed", name);
+		return NULL;
+	}
+	if (row && row->hidden) {
+		row->hidden = false;
+		row->uid = caller->uid;
+		row->gid = caller->gid;
+		row->mode = S_IFREG | (mode & 0777);
+		return row;
+	}
+	if (staged_create(directory, name, mode, caller->uid, caller->gid, &staged, err))
+		return NULL;
+	return &staged->node;
+}
+
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	struct fuse_file_info *info)
+{
+	struct directory *directory = directory_at(req, parent);
+	struct nefs_error err = { 0 };
+	struct node *node = make_file(req, directory, name, mode, &err);
+	struct fuse_entry_param entry;
+	int failed;
+
+	if (!node) {
+		op_refuse(req, directory, &err);
+		return;
+	}
+	failed = file_open(node, info);
+	if (failed) {
+		if (staged_of(node))
+			staged_unlink(staged_of(node));
+		fuse_reply_err(req, failed);
+		return;
+	}
+	fill_entry(node, &entry);
+	node_remember(node);
+	if (fuse_reply_create(req, &entry, info) == -ENOENT) {
+		handle_free((struct handle *)(uintptr_t)info->fh);
+		node_forget(node, 1);
+	}
+}
+
+void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
+{
+	struct directory *directory = directory_at(req, parent);
+	struct nefs_error err = { 0 };
+	struct node *node = NULL;
+
+	(void)device;
+	if (!S_ISREG(mode))
+		nefs_error_set(&err, EPERM, "%.64s: only regular files can be made here", name);
+	else
+		node = make_file(req, directory, name, mode, &err);
+	if (node)
+		reply_entry(req, node);
+	else
+		op_refuse(req, directory, &err);
+}
+
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	(void)target;
+	(void)parent;
+	(void)name;
+	fuse_reply_err(req, EPERM);
+}
+
+void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *name)
+{
+	(void)ino;
+	(void)new_parent;
+	(void)name;
+	fuse_reply_err(req, EPERM);
+}
+
+/* Takes a control file's name, if it may be taken now. */
+static int unlink_row(struct directory *directory, struct node *row, struct nefs_error *err)
+{
+	int failed = directory->ops->unlink(directory, row->name, err);
+
+	if (failed)
+		return failed;
+	/* What can't be set can't be unset either, but rm -rf must get through. */
+	if (row->control->flags & CONTROL_SETTABLE) {
+		row->hidden = true;
+		row->control->reset(row);
+		node_invalidate(row);
+	}
+	return 0;
+}
+
+void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct directory *directory = directory_at(req, parent);
+	struct node *node = directory_find(directory, name);
+	struct nefs_error err = { 0 };
+
+	if (!node) {
+		fuse_reply_err(req, ENOENT);
+	} else if (staged_of(node)) {
+		staged_unlink(staged_of(node));
+		fuse_reply_err(req, 0);
+	} else if (S_ISDIR(node->mode)) {
+		fuse_reply_err(req, EISDIR);
+	} else if (!directory->ops->unlink) {
+		fuse_reply_err(req, EPERM);
+	} else if (unlink_row(directory, node, &err)) {
+		op_refuse(req, directory, &err);
+	} else {
+		control_outcome(directory, NULL, &err);
+		fuse_reply_err(req, 0);
+	}
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The table of requests, and what all of them share. */
+#include "operations.h"
+#include "control.h"
+
+static void op_init(void *userdata, struct fuse_conn_info *connection)
+{
+	(void)userdata;
+	/* Small requests are what this filesystem lives on: a pipe for each read would slow them. */
+	connection->want &= ~(unsigned int)FUSE_CAP_SPLICE_READ;
+	connection->max_write = NODE_BLOCK_SIZE;
+}
+
+struct tree *op_tree(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+void op_refuse(fuse_req_t req, struct directory *directory, struct nefs_error *err)
+{
+	control_outcome(directory, NULL, err);
+	fuse_reply_err(req, err->code);
+}
+
+const struct fuse_lowlevel_ops tree_operations = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.mkdir = op_mkdir,
+	.rmdir = op_rmdir,
+	.mknod = op_mknod,
+	.create = op_create,
+	.unlink = op_unlink,
+	.rename = op_rename,
+	.symlink = op_symlink,
+	.link = op_link,
+	.readdir = op_readdir,
+	.open = op_open,
+	.read = op_read,
+	.write = op_write,
+	.release = op_release,
+	.poll = op_poll,
+	.fsync = op_fsync,
+	.fsyncdir = op_fsync,
+	.statfs = op_statfs,
+};

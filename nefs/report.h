@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is known of an enclave's image: its CRC, `measurements` and `image_info`. A worker reads the
+ * whole image once for all of that, when it may be complete or somebody asks. Loop thread.
+ */
+#ifndef NEFS_REPORT_H
+#define NEFS_REPORT_H
+
+#include "control.h"
+
+struct enclave;
+
+/* The image has changed: what is known of it is void. */
+void report_invalidate(struct enclave *enclave);
+
+/*
+ * Has the image, which must be there, described, unless that is known or under way. What is wrong with
+ * it is told in `error` if it was asked for; else whoever asks has it described again. 0 or -ENOMEM.
+ */
+int report_request(struct enclave *enclave, bool asked);
+
+/* The rows' ops. */
+extern const struct control_ops measurements_ops;
+extern const struct control_ops image_info_ops;
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One mount's tree: what its directories, files and requests share. It knows names, modes, handles,
+ * polling, staging and streams, and no enclave: what a directory is for is said by its ops (node.h)
+ * and its rows (control.h). The loop thread owns all of it.
+ */
+#ifndef NEFS_TREE_H
+#define NEFS_TREE_H
+
+#include "node.h"
+
+struct log;
+struct notifier;
+struct spool;
+
+/* Timeouts of names and attributes in the kernel's cache; changes are told by node_changed. */
+#define TREE_CACHE_SECONDS 3600.0
+
+struct tree {
+	struct directory *root;	      /* node id 1; its owner's, as are the members below */
+	struct fuse_session *session; /* NULL: not mounted, the kernel is told nothing */
+	struct notifier *notifier;    /* NULL: inotify is told nothing */
+	struct spool *spool;	      /* where staged files are */
+	struct log *log;	      /* NULL: refusals are not logged */
+	uint64_t last_ino;	      /* given to a node; the root's is 1 */
+	struct directory_list alive;  /* all directories, those without a name included */
+};
+
+/* The low-level operations, for fuse_session_new; userdata is the tree. */
+extern const struct fuse_lowlevel_ops tree_operations;
+
+/* Answers whatever is parked with ENODEV: the mount is about to end. */
+void tree_drop_requests(struct tree *tree);
+
+/*
+ * Frees every directory, whatever the kernel still knew of it. The tree must be unmounted, and every
+ * request answered.
+ */
+void tree_release(struct tree *tree);
+
+#endif
