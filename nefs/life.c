@@ -270,6 +270,7 @@ static int launch(struct enclave *enclave, struct nefs_error *err)
 		.cpus = cpus->cpus,
 		.cpu_count = cpus->cpu_count,
 		.image_fd = enclave->image.file->fd,
+		.image_checked = enclave->image.sound,
 		.cid = settings_number(settings, SETTING_CID),
 		.debug = settings_number(settings, SETTING_DEBUG) != 0,
 		.boot_timeout = (unsigned int)settings_number(settings, SETTING_BOOT_TIMEOUT),
