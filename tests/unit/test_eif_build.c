@@ -204,7 +204,6 @@ static void test_write_error(void)
 /* A kernel that can be read at its beginning only. */
 static int read_flaky(const struct eif_source *source, void *buffer, size_t size, uint64_t offset)
 {
-	(void)source;
 	if (offset >= 0x280)
 		return -EIO;
 	memset(buffer, 0, size);

@@ -58,7 +58,6 @@ static int local_listen(const struct heartbeat_endpoint *endpoint)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int failed;
 
-	(void)endpoint;
 	if (fd < 0)
 		return -errno;
 	if (bind(fd, (struct sockaddr *)&address, length) < 0 || listen(fd, SOMAXCONN) < 0) {
@@ -77,7 +76,6 @@ static int local_accept(const struct heartbeat_endpoint *endpoint, int listener,
 		listener, (struct sockaddr *)&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	const char *number;
 
-	(void)endpoint;
 	if (fd < 0)
 		return -errno;
 	number = strrchr(address.sun_path + 1, '-');
