@@ -158,10 +158,7 @@ static int check_written(const struct output *output, const struct recipe *recip
 	const struct eif_algorithm *algorithm;
 	gnutls_x509_crt_t certificate;
 
-	failed = eif_signature_read(&written, eif, &signature, err);
-	if (!failed)
-		failed = eif_certificate_load(signature->certificate, signature->certificate_size,
-			&certificate, &algorithm, err);
+	failed = eif_signature_load(&written, eif, &signature, &certificate, &algorithm, err);
 	if (failed)
 		return failed;
 	failed = eif_signature_verify(signature, certificate, algorithm, pcrs->pcr[0],

@@ -12,6 +12,7 @@
 /* GnuTLS's own functions, watched: this program's definitions come before the library's. */
 static uint64_t hashed;
 static unsigned int copies, copies_allowed;
+static unsigned int failing_digest; /* the one, counted from here, that fails; 0: none */
 
 int gnutls_hash(gnutls_hash_hd_t handle, const void *text, size_t size)
 {
@@ -28,6 +29,18 @@ gnutls_hash_hd_t gnutls_hash_copy(gnutls_hash_hd_t handle)
 		(gnutls_hash_hd_t(*)(gnutls_hash_hd_t))dlsym(RTLD_NEXT, "gnutls_hash_copy");
 
 	return copies++ < copies_allowed ? own(handle) : NULL;
+}
+
+int gnutls_hash_fast(
+	gnutls_digest_algorithm_t algorithm, const void *text, size_t size, void *digest)
+{
+	int (*own)(gnutls_digest_algorithm_t, const void *, size_t, void *) =
+		(int (*)(gnutls_digest_algorithm_t, const void *, size_t, void *))dlsym(
+			RTLD_NEXT, "gnutls_hash_fast");
+
+	if (failing_digest > 0 && --failing_digest == 0)
+		return GNUTLS_E_MEMORY_ERROR;
+	return own(algorithm, text, size, digest);
 }
 
 /* A source over an image that counts how often each byte is read. */
@@ -312,6 +325,37 @@ static void test_no_copy(void)
 	image_free(&image);
 }
 
+/* GnuTLS is out of memory at each of its digests in turn, PCR8's among them. */
+static void test_no_memory(void)
+{
+	struct nefs_error err = { 0 };
+	struct eif_source source;
+	unsigned int failures = 0;
+	struct eif_pcrs pcrs;
+	struct image image;
+	struct eif eif;
+	int result;
+
+	make_signature();
+	copies_allowed = UINT32_MAX;
+	image_vector3(&image);
+	image_add(&image, EIF_SIGNATURE, signature, signature_size);
+	image_end(&image);
+	eif_source_memory(&source, image.bytes, image.size);
+	do {
+		nefs_error_clear(&err);
+		failing_digest = failures + 1;
+		result = eif_read_measured(&source, &eif, &pcrs, &err);
+		CU_ASSERT_TRUE(result == 0 || result == -ENOMEM);
+		CU_ASSERT_EQUAL(err.code, -result);
+		failures += result != 0;
+	} while (result != 0 && failures < 100);
+	/* PCR0, PCR1, PCR2, the certificate and PCR8. */
+	CU_ASSERT_EQUAL(failures, 5);
+	failing_digest = 0;
+	image_free(&image);
+}
+
 /* An image in memory that is larger: what is behind it is not its own. */
 static void test_open_ended(void)
 {
@@ -378,6 +422,7 @@ static const CU_TestInfo tests[] = {
 	{ "every order and size: the PCRs", test_layouts },
 	{ "every order and size: each byte is read once", test_reads },
 	{ "a hash that cannot be copied", test_no_copy },
+	{ "no memory for a digest", test_no_memory },
 	{ "memory behind the image", test_open_ended },
 	{ "a read error amid the pass", test_read_error },
 	CU_TEST_INFO_NULL,
