@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <nefs/cleanup.h>
 #include <nefs/ne_limits.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #define PARENT	     3
@@ -684,6 +685,48 @@ static void test_index_jumps(void)
 	expect_nothing();
 }
 
+/* Writes into all that is shared, at any time, until it is told to stop. */
+static void *scribble(void *stop)
+{
+	uint32_t random = 1;
+
+	while (!atomic_load((atomic_bool *)stop)) {
+		const struct back_end_queue *queue = &end.queues[random >> 8 & 1];
+		uint32_t *words = (uint32_t *)end.memory;
+
+		random = random * 1664525 + 1013904223;
+		/* One in four is a ring of used entries, where it matters most. */
+		if (random >> 30)
+			__atomic_store_n(&words[(random >> 4) % (end.memory_size / 4)],
+				random >> 20, __ATOMIC_RELAXED);
+		else
+			__atomic_store_n(
+				&words[queue->used / 4 + (random >> 4) % (2 * queue->size)],
+				random >> 20 & 255, __ATOMIC_RELAXED);
+		back_end_jump(&end, random >> 8 & 1, (uint16_t)(random >> 16 & 3));
+		back_end_call(&end, random >> 8 & 1);
+	}
+	return NULL;
+}
+
+/* What is checked may be another thing a moment later: the loop goes on, whatever it reads. */
+static void test_memory_changes_meanwhile(void)
+{
+	atomic_bool stop = false;
+	pthread_t thread;
+
+	connect_parent();
+	CU_ASSERT_FATAL(pthread_create(&thread, NULL, scribble, &stop) == 0);
+	for (unsigned int i = 0; i < 20000; i++) {
+		CU_ASSERT_FATAL(sd_event_run(event, 0) >= 0);
+		if (device.consoles[0] >= 0)
+			is_read(0);
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+	CU_ASSERT(settle());
+}
+
 static void test_free_while_connected(void)
 {
 	connect_parent();
@@ -731,6 +774,7 @@ static const CU_TestInfo tests[] = {
 	{ "the back end talks", test_back_end_talks },
 	{ "signals without packets", test_signals_without_packets },
 	{ "an index that jumps", test_index_jumps },
+	{ "the memory changes meanwhile", test_memory_changes_meanwhile },
 	{ "ends with readers", test_free_while_connected },
 	{ "no back end", test_no_back_end },
 	CU_TEST_INFO_NULL,
