@@ -342,6 +342,141 @@ static void test_vsock(void)
 		close(first);
 }
 
+/* ---- an endpoint that fails ---- */
+
+/* What it says instead, and how often. */
+static int failure;
+static unsigned int failures, accepts;
+
+static int failing_listen(const struct heartbeat_endpoint *endpoint)
+{
+	return failure ? failure : local_endpoint.listen(endpoint);
+}
+
+static int failing_accept(const struct heartbeat_endpoint *endpoint, int listener, uint64_t *cid)
+{
+	accepts++;
+	if (failures > 0) {
+		failures--;
+		return failure;
+	}
+	return local_endpoint.accept(endpoint, listener, cid);
+}
+
+static void test_out_of_fds(void)
+{
+	static const int errors[] = { -EMFILE, -ENFILE, -ENOMEM, -ENOBUFS };
+	struct heartbeat_endpoint endpoint = local_endpoint;
+	struct booting booting;
+	struct heartbeat *usual = heartbeat;
+	int peer;
+
+	endpoint.accept = failing_accept;
+	CU_ASSERT_EQUAL_FATAL(heartbeat_new(event, &endpoint, &heartbeat, NULL), 0);
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		booting_init(&booting);
+		heartbeat_hold(heartbeat, &booting.wait);
+		heartbeat_expect(heartbeat, &booting.wait, 16);
+		failure = errors[i];
+		failures = 2;
+		accepts = 0;
+		peer = local_connect(16);
+		say(peer, 0xb7);
+		/* It looks away for a while: a listener that stays readable would keep it busy. */
+		run_ready(event);
+		CU_ASSERT(accepts <= 2);
+		CU_ASSERT_TRUE(run_until(event, has_beat, &booting));
+		hears_echo(peer);
+		close(peer);
+		heartbeat_release(heartbeat, &booting.wait);
+	}
+	/* Let go of meanwhile. */
+	booting_init(&booting);
+	heartbeat_hold(heartbeat, &booting.wait);
+	failures = 1;
+	peer = local_connect(16);
+	run_ready(event);
+	heartbeat_release(heartbeat, &booting.wait);
+	CU_ASSERT_EQUAL(heartbeat_fds(heartbeat), 0);
+	close(peer);
+	heartbeat_free(heartbeat);
+	heartbeat = usual;
+	failure = 0;
+}
+
+/* A connection that was given up before it was accepted: the next is not kept waiting. */
+static void test_aborted(void)
+{
+	struct heartbeat_endpoint endpoint = local_endpoint;
+	struct booting booting;
+	struct heartbeat *usual = heartbeat;
+	int peer;
+
+	endpoint.accept = failing_accept;
+	CU_ASSERT_EQUAL_FATAL(heartbeat_new(event, &endpoint, &heartbeat, NULL), 0);
+	booting_init(&booting);
+	heartbeat_hold(heartbeat, &booting.wait);
+	heartbeat_expect(heartbeat, &booting.wait, 16);
+	failure = -ECONNABORTED;
+	failures = 3;
+	peer = local_connect(16);
+	say(peer, 0xb7);
+	run_ready(event);
+	CU_ASSERT_EQUAL(booting.beats, 1);
+	close(peer);
+	heartbeat_release(heartbeat, &booting.wait);
+	heartbeat_free(heartbeat);
+	heartbeat = usual;
+	failure = 0;
+}
+
+static void test_cannot_listen(void)
+{
+	static const struct {
+		int error;
+		const char *word;
+	} cases[] = { { -EAFNOSUPPORT, "modprobe" }, { -EADDRNOTAVAIL, "modprobe" },
+		{ -ENODEV, "modprobe" }, { -EACCES, "Permission denied" } };
+	struct heartbeat_endpoint endpoint = local_endpoint;
+	struct heartbeat *usual = heartbeat;
+
+	endpoint.listen = failing_listen;
+	CU_ASSERT_EQUAL_FATAL(heartbeat_new(event, &endpoint, &heartbeat, NULL), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct booting booting;
+
+		booting_init(&booting);
+		failure = cases[i].error;
+		heartbeat_hold(heartbeat, &booting.wait);
+		CU_ASSERT_TRUE(run_until(event, is_decided, &booting));
+		CU_ASSERT_EQUAL(booting.failed, EIO);
+		CU_ASSERT_PTR_NOT_NULL(strstr(booting.why, cases[i].word));
+		CU_ASSERT_PTR_NOT_NULL(strstr(booting.why, "9000"));
+		heartbeat_release(heartbeat, &booting.wait);
+	}
+	heartbeat_free(heartbeat);
+	heartbeat = usual;
+	failure = 0;
+}
+
+/* It has said it, and does not wait for the answer: that is no heartbeat, and it is told why. */
+static void test_unanswered(void)
+{
+	struct booting booting;
+	int peer;
+
+	booting_init(&booting);
+	heartbeat_hold(heartbeat, &booting.wait);
+	heartbeat_expect(heartbeat, &booting.wait, 16);
+	peer = local_connect(16);
+	say(peer, 0xb7);
+	close(peer);
+	CU_ASSERT_TRUE(run_until(event, is_odd, &booting));
+	CU_ASSERT_PTR_NOT_NULL(strstr(booting.wait.anomaly, "could not be answered"));
+	CU_ASSERT_EQUAL(booting.beats, 0);
+	heartbeat_release(heartbeat, &booting.wait);
+}
+
 static const CU_TestInfo tests[] = {
 	{ "the right byte is answered and counts", test_right_byte },
 	{ "a wrong byte does not count", test_wrong_byte },
@@ -354,6 +489,10 @@ static const CU_TestInfo tests[] = {
 	{ "a taken port is reported after a while", test_port_taken },
 	{ "a port that is freed is taken", test_port_freed },
 	{ "the vsock port is held by one", test_vsock },
+	{ "no fd is left for a connection", test_out_of_fds },
+	{ "connections that were given up", test_aborted },
+	{ "a port that cannot be listened on", test_cannot_listen },
+	{ "a heartbeat that cannot be answered", test_unanswered },
 	CU_TEST_INFO_NULL,
 };
 
