@@ -144,14 +144,14 @@ def timed(call, *args, **kwargs):
 
 class Child:
     """
-    A function in a process of its own, with another uid if asked. What it returns, or the
-    exception, arrives by result(). It can be killed whatever it waits for.
+    A function in a process of its own, with another uid and in another mount namespace if asked. What
+    it returns, or the exception, arrives by result(). It can be killed whatever it waits for.
     """
     living = set()
     SYSCALLS = {"read": {0, 17}, "write": {1, 18}, "poll": {7, 271, 270, 23, 232, 281},
                 "rename": {82, 264, 316}}
 
-    def __init__(self, function, *args, uid=None, groups=()):
+    def __init__(self, function, *args, uid=None, groups=(), namespace=None):
         receiver, sender = os.pipe()
         self.begin = time.monotonic()
         self.pid = os.fork()
@@ -159,6 +159,8 @@ class Child:
             try:
                 os.close(receiver)
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                if namespace is not None:
+                    namespace.enter()
                 if uid is not None:
                     os.setgroups(list(groups))
                     os.setgid(uid)

@@ -11,6 +11,7 @@ import time
 import device_port
 import eif_image
 from harness import SLOWNESS, eventually, get, outcome, put, run, seconds
+from own_namespace import Namespace
 from watching import Watched, poll_change
 
 ROOT_FILES = {"version": 0o444, "backend": 0o444, "events": 0o444, "journal": 0o444,
@@ -87,9 +88,9 @@ def is_sim():
     return "backend=sim" in base_options().split(",")
 
 
-def mounted(path):
+def mounted(path, mountinfo="/proc/self/mountinfo"):
     """Is something mounted exactly there?"""
-    with open("/proc/self/mountinfo") as file:
+    with open(mountinfo) as file:
         return any(line.split()[4] == path for line in file)
 
 
@@ -107,7 +108,10 @@ class Directory:
 
 
 class Mount(Directory):
-    """A nefs in the foreground, mounted in a temporary directory."""
+    """
+    A nefs in the foreground, mounted in a temporary directory. With a uid it is an ordinary user's, in a
+    mount namespace, which the processes that use it have to enter: Child(namespace=).
+    """
     living = set()
 
     def __init__(self, *options, base=None, program=None, uid=None):
@@ -117,26 +121,33 @@ class Mount(Directory):
         self.spool = os.path.join(self.top, "spool")
         self.uid = uid
         os.mkdir(self.root)
+        self.namespace = None if uid is None else Namespace(self.top)
         if uid is not None:
             os.mkdir(self.spool, 0o700)
             for path in (self.top, self.root, self.spool):
                 os.chown(path, uid, uid)
         self.options = ",".join([base or base_options(), f"spool={self.spool}", *options])
         self.log = open(os.path.join(self.top, "log"), "w+")
-        ids = {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
         self.process = subprocess.Popen(
-            [program or binary(), "-f", "-o", self.options, self.root],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd="/", **ids)
+            self.as_user(program or binary(), "-f", "-o", self.options, self.root),
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd="/")
         Mount.living.add(self)
         self.names = 0
         self.plan = ()
 
         def ready():
             assert self.alive(), f"nefs did not mount: {self.said()}"
-            return mounted(self.root)
+            return self.mounted()
         eventually(ready, "nefs mounts")
         if uid is None:
             assert os.path.exists(self.path("version"))
+
+    def as_user(self, *command):
+        """A command as it is to be called, to run as the mount's user."""
+        return list(command) if self.uid is None else self.namespace.command(self.uid, *command)
+
+    def mounted(self):
+        return mounted(self.root, *([self.namespace.mountinfo] if self.namespace else []))
 
     def alive(self):
         return self.process.poll() is None
@@ -229,11 +240,9 @@ class Mount(Directory):
 
     def unmount(self):
         """Unmounts as a user would; the daemon must leave nothing behind."""
-        ids = {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": []}
-
         def detached():
             # The daemon may be touching a file this moment, for inotify: busy, but not for long.
-            helper = run("fusermount3", "-u", self.root, **ids)
+            helper = run(*self.as_user("fusermount3", "-u", self.root))
             assert helper.returncode == 0 or "busy" in helper.stderr, f"umount: {helper.stderr}"
             return helper.returncode == 0
         eventually(detached, "unmounting, the mount is busy", bound=5, step=0.05)
@@ -256,7 +265,9 @@ class Mount(Directory):
                 self.process.wait(seconds(10))
             except subprocess.TimeoutExpired:
                 pass
-        if mounted(self.root):
+        if self.namespace:
+            self.namespace.end()
+        elif self.mounted():
             run("umount", "-l", self.root)
         self.log.close()
         if self.plan and not is_sim():

@@ -13,9 +13,9 @@ from watching import CHANGED, Inotify, Watched
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
 
 
-def as_nobody(function, *args, groups=()):
+def as_nobody(function, *args, groups=(), namespace=None):
     """Runs it as another user than the mount's; what it returned."""
-    return Child(function, *args, uid=NOBODY, groups=groups).result()
+    return Child(function, *args, uid=NOBODY, groups=groups, namespace=namespace).result()
 
 
 def put_all(enclave):
@@ -241,7 +241,7 @@ def test_a_group_of_some_of_the_users(new_mount):
 
 @pytest.fixture
 def own(bounded):
-    """A mount by an ordinary user, through fusermount3. Only they see into it."""
+    """A mount by an ordinary user, through fusermount3. Only they see into it, and only in its namespace."""
     if not is_sim():
         pytest.fail("an ordinary user's mount is for backend=sim")
     mount = Mount(uid=NOBODY)
@@ -261,7 +261,7 @@ def test_own_mount(own):
         enclave.crash()
         os.rmdir(enclave.path())
         return seen, own.events()
-    seen, events = as_nobody(live)
+    seen, events = as_nobody(live, namespace=own.namespace)
     assert seen == ((NOBODY, NOBODY, 0o755), (NOBODY, NOBODY, 0o755), "running")
     assert events["starts"] == 1 and events["crashes"] == 1
 
@@ -278,7 +278,7 @@ def test_own_mount_has_poll_and_inotify(own):
             watch.wait(enclave.path(), "state")
         os.rmdir(enclave.path())
         return CHANGED
-    assert as_nobody(live) == CHANGED
+    assert as_nobody(live, namespace=own.namespace) == CHANGED
 
 
 @pytest.mark.sim
@@ -286,7 +286,7 @@ def test_own_mount_ends_its_enclaves(own):
     """Unmounting with an enclave running stops it; the fixture sees to the rest."""
     def live():
         return own.enclave().running().state
-    assert as_nobody(live) == "running"
+    assert as_nobody(live, namespace=own.namespace) == "running"
 
 
 def test_a_file_made_again_is_its_makers(enclave):
