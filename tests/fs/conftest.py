@@ -6,6 +6,7 @@ NEFS                the executable (default: $NEFS_BUILD/nefs/nefs)
 NEFS_EIF            nefs-eif, for comparing what both say of an image
 NEFS_MOUNT_OPTIONS  the backend (default: backend=sim,sim_vm=none)
 NEFS_KERNEL         a bzImage for the tests that boot a VM; without it they are left out
+NEFS_BUSYBOX        a static busybox for their ramdisk
 NEFS_SLOWNESS       factor on every bound (default 1)
 
 Markers: sim (is about the simulated device), device (crashes and faults: needs that one's controls or
@@ -54,7 +55,7 @@ def pytest_collection_modifyitems(config, items):
             return device_port.find() is not None and "NE_SAMPLE_LARGE" in os.environ
         if item.get_closest_marker("lab_vm"):
             return device_port.find() is not None and "NEFS_VECTOR4" in os.environ
-        return not (item.get_closest_marker("vm") and "NEFS_KERNEL" not in os.environ)
+        return not item.get_closest_marker("vm") or {"NEFS_KERNEL", "NEFS_BUSYBOX"} <= os.environ.keys()
     left_out = [item for item in items if not possible(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -5,7 +5,6 @@ import stat
 
 import eif_image
 
-BUSYBOX = "/bin/busybox"
 CMDLINE = "reboot=k panic=1 pci=off console=ttyS0 quiet"
 FLOOD = 1300000
 
@@ -32,7 +31,7 @@ def entry(name, mode, data=b"", device=(0, 0)):
 
 
 def ramdisk():
-    with open(BUSYBOX, "rb") as file:
+    with open(os.environ["NEFS_BUSYBOX"], "rb") as file:
         busybox = file.read()
     folder, program = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o755
     return b"".join([

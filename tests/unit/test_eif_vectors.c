@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The vectors of docs/facts/eif.md §3: what others' tools have made and measured. */
+/* The vectors of docs/facts/eif.md §3: what others' tools have made and measured. test_eif_vector4.c has the largest. */
 #include "build.h"
 #include "eif_image.h"
 #include <fcntl.h>
@@ -21,16 +21,6 @@
 	"c3c20bf6bf31a7dce4ba1aa496ab51e33a66cbd49e0d51a19832b80d6f3ee317138f8642296d02626ccfefa3" \
 	"8ce64284"
 #define V3_SHA256 "7a96bd256f66708a925465e2e7ba3868e931e65e03d23c8c455d9d5014342e54"
-#define V4_PCR0                                                                                    \
-	"bb284bdbdb58acc5378b549b0f8aa74663f306dd7f37fe612c2f255ed957d0747ebe5f4e1e521aba45703be7" \
-	"fbb44478"
-#define V4_PCR1                                                                                    \
-	"3b4a7e1b5f13c5a1000b3ed32ef8995ee13e9876329f9bc72650b918329ef9cf4e2e4d1e1e37375dab0ba56b" \
-	"a0974d03"
-#define V4_PCR2                                                                                    \
-	"fcb50b1cdbd84c5517696f7aec573eb5f725e20856e1c4a8da91288d3830a9a0fa90d1525f8340848665b2d6" \
-	"96306a86"
-#define V4_SHA256 "d1b021b464f21586138eae5fc21d2f9a1adb08abd2a07f6e05ac31a58c2da141"
 
 static void test_empty_pcr2(void)
 {
@@ -161,97 +151,10 @@ static void test_pcrs_text(void)
 	free(text);
 }
 
-static void check_vector4_json(const char *json)
-{
-	json_t *root = json_loads(json, 0, NULL);
-	const char *arch = "", *crc = "", *name = "", *type = "", *pcr1 = "";
-	int offset = 0, size = 0;
-
-	CU_ASSERT_PTR_NOT_NULL_FATAL(root);
-	CU_ASSERT_EQUAL(json_unpack(root, "{s:{s:s}, s:s, s:{s:s}, s:{s:s}}", "header", "arch",
-				&arch, "crc32", &crc, "metadata", "ImageName", &name,
-				"measurements", "PCR1", &pcr1),
-		0);
-	CU_ASSERT_STRING_EQUAL(arch, "aarch64");
-	CU_ASSERT_STRING_EQUAL(crc, "7db75a75");
-	CU_ASSERT_STRING_EQUAL(name, "hello");
-	CU_ASSERT_STRING_EQUAL(pcr1, V4_PCR1);
-	CU_ASSERT_EQUAL(json_unpack(json_array_get(json_object_get(root, "sections"), 4),
-				"{s:s, s:i, s:i}", "type", &type, "offset", &offset, "size", &size),
-		0);
-	CU_ASSERT_STRING_EQUAL(type, "ramdisk");
-	CU_ASSERT_EQUAL(offset, 11311009);
-	CU_ASSERT_EQUAL(size, 4104192);
-	CU_ASSERT(json_is_null(json_object_get(root, "signature")));
-	CU_ASSERT_EQUAL(json_array_size(json_object_get(root, "warnings")), 0);
-	json_decref(root);
-}
-
-static void test_vector4(void)
-{
-	static const struct eif_section sections[] = {
-		{ 1, 0, 548 + 12, 10547712 },
-		{ 2, 0, 10548272 + 12, 84 },
-		{ 5, 0, 10548368 + 12, 1785 },
-		{ 3, 0, 10550165 + 12, 760832 },
-		{ 3, 0, 11311009 + 12, 4104192 },
-	};
-	const char *path = getenv("NEFS_VECTOR4");
-	struct nefs_error err = { 0 };
-	struct eif_source source;
-	struct eif_pcrs pcrs;
-	uint8_t digest[32];
-	struct eif eif;
-	char *json = NULL;
-	void *bytes;
-	int fd;
-
-	if (!path && getenv("NEFS_NO_VECTOR4")) {
-		printf("NEFS_NO_VECTOR4 is set: vector 4 is left out ... ");
-		return;
-	}
-	if (!path) {
-		CU_FAIL_FATAL("NEFS_VECTOR4 must be the path of hello.eif (scripts/fetch gets it)");
-		return;
-	}
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	CU_ASSERT_FATAL(fd >= 0);
-	CU_ASSERT_EQUAL_FATAL(eif_source_fd(&source, fd, &err), 0);
-	CU_ASSERT_EQUAL_FATAL(source.size, 15415213);
-	bytes = mmap(NULL, source.size, PROT_READ, MAP_PRIVATE, fd, 0);
-	CU_ASSERT_FATAL(bytes != MAP_FAILED);
-	gnutls_hash_fast(GNUTLS_DIG_SHA256, bytes, source.size, digest);
-	munmap(bytes, source.size);
-	CU_ASSERT(hex_is(digest, sizeof(digest), V4_SHA256));
-
-	CU_ASSERT_EQUAL(eif_read_measured(&source, &eif, &pcrs, &err), 0);
-	CU_ASSERT_STRING_EQUAL(err.text, "");
-	CU_ASSERT_EQUAL(eif.version, 4);
-	CU_ASSERT_EQUAL(eif.flags, 1);
-	CU_ASSERT_EQUAL(eif.arch, EIF_AARCH64);
-	CU_ASSERT_EQUAL(eif.crc, 0x7db75a75);
-	CU_ASSERT_EQUAL(eif.warnings, 0);
-	CU_ASSERT_EQUAL_FATAL(eif.section_count, 5);
-	for (size_t i = 0; i < 5; i++) {
-		CU_ASSERT_EQUAL(eif.sections[i].type, sections[i].type);
-		CU_ASSERT_EQUAL(eif.sections[i].offset, sections[i].offset);
-		CU_ASSERT_EQUAL(eif.sections[i].size, sections[i].size);
-	}
-	CU_ASSERT_EQUAL(eif_check_kernel(&source, &eif, &err), 0);
-	CU_ASSERT(hex_is(pcrs.pcr[0], EIF_PCR_SIZE, V4_PCR0));
-	CU_ASSERT(hex_is(pcrs.pcr[1], EIF_PCR_SIZE, V4_PCR1));
-	CU_ASSERT(hex_is(pcrs.pcr[2], EIF_PCR_SIZE, V4_PCR2));
-	CU_ASSERT_EQUAL(eif_describe(&source, &eif, &pcrs, &json, &err), 0);
-	check_vector4_json(json);
-	free(json);
-	close(fd);
-}
-
 static const CU_TestInfo tests[] = {
 	{ "vector 1: PCR2 of one ramdisk", test_empty_pcr2 },
 	{ "vector 3: read and measured", test_vector3_read },
 	{ "vector 3: built, byte for byte", test_vector3_built },
-	{ "vector 4: a real image", test_vector4 },
 	{ "measurements as text", test_pcrs_text },
 	CU_TEST_INFO_NULL,
 };

@@ -7,6 +7,7 @@
 #include "cunit_main.h"
 #include "kernel/kernel.h"
 #include "kernel/page_order.h"
+#include "temporary.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <nefs/cleanup.h>
@@ -75,10 +76,10 @@ static void test_calls(void)
 /* The node goes with its module, while nefs has the device. */
 static void test_node_goes(void)
 {
-	char directory[] = "/tmp/nefs-test-dev-XXXXXX", path[64];
+	char directory[TEMPORARY_MAX], path[96];
 	struct ne_dev *dev;
 
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+	temporary_directory(directory, "nefs-dev");
 	snprintf(path, sizeof(path), "%s/ne", directory);
 	CU_ASSERT_EQUAL_FATAL(symlink("/dev/null", path), 0);
 	dev = dev_of(path);

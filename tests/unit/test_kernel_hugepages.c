@@ -5,6 +5,7 @@
  */
 #include "cunit_main.h"
 #include "kernel/hugepages.h"
+#include "temporary.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <sys/mman.h>
@@ -17,7 +18,7 @@
 
 #define RESERVED "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 
-static char root[] = "/tmp/nefs-test-huge-XXXXXX";
+static char root[TEMPORARY_MAX];
 
 static void put(const char *name, const char *text)
 {
@@ -75,7 +76,7 @@ static void test_list(void)
 {
 	struct ne_dev_pages pages[NE_DEV_PAGE_SIZES_MAX];
 
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(root));
+	temporary_directory(root, "nefs-huge");
 	CU_ASSERT_EQUAL(hugepages_list(root, 1, pages, NE_DEV_PAGE_SIZES_MAX), 0);
 	put("kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "512\n");
 	put("kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "300\n");

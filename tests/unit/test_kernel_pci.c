@@ -3,13 +3,14 @@
 #include "kernel/kernel.h"
 #include "kernel/pci.h"
 #include "kernel/pool.h"
+#include "temporary.h"
 #include <errno.h>
 #include <nefs/cleanup.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char root[] = "/tmp/nefs-test-pci-XXXXXX";
+static char root[TEMPORARY_MAX];
 
 /* Writes a file below root, its directories included, and returns its path. */
 static const char *put(const char *name, const char *text)
@@ -53,7 +54,7 @@ static const char *put_dump(bool device)
 static void set_up(void)
 {
 	strcpy(root + strlen(root) - 6, "XXXXXX");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(root));
+	temporary_directory(root, "nefs-pci");
 }
 
 static void tear_down(void)

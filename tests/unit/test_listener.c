@@ -2,6 +2,7 @@
 /* A listening socket with a name: what may stand at its path already, and callers when no fd is left. */
 #include "cunit_main.h"
 #include "listener.h"
+#include "temporary.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -11,14 +12,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static char directory[32], path[64];
+static char directory[TEMPORARY_MAX], path[96];
 static struct listener listener;
 static struct nefs_error err;
 
 static void set_up(void)
 {
-	strcpy(directory, "/tmp/nefs-test-listen-XXXXXX");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+	temporary_directory(directory, "nefs-listen");
 	snprintf(path, sizeof(path), "%s/socket", directory);
 	listener = LISTENER_NONE;
 	nefs_error_clear(&err);

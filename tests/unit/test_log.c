@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The log over a journal, a syslog and a stderr of the test's own. */
 #include "cunit_main.h"
+#include "temporary.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <nefs/log.h>
@@ -15,8 +16,8 @@
 #define WRITERS	     4
 #define WRITER_LINES 200
 
-static char directory[] = "/tmp/nefs-log-XXXXXX";
-static char journal_path[64], syslog_path[64];
+static char directory[TEMPORARY_MAX];
+static char journal_path[96], syslog_path[96];
 static int journal = -1, syslog_end = -1; /* what a test listens on */
 static int stderr_kept = -1, stderr_read = -1;
 static struct log *opened;
@@ -33,8 +34,7 @@ static int listen_at(const char *path)
 
 static void set_up(void)
 {
-	strcpy(directory, "/tmp/nefs-log-XXXXXX");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+	temporary_directory(directory, "nefs-log");
 	snprintf(journal_path, sizeof(journal_path), "%s/journal", directory);
 	snprintf(syslog_path, sizeof(syslog_path), "%s/syslog", directory);
 	signal(SIGPIPE, SIG_IGN);

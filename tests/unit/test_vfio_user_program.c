@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* nefs-device itself: its options, sockets, fds and its end. */
 #include "cunit_main.h"
+#include "temporary.h"
 #include "vfio_user_driver.h"
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +23,8 @@
 #define PATIENCE_MS 20000
 #define ARGUMENTS   8
 
-static char directory[32], device_path[64], control_path[64], notify_path[64], output_path[64];
+static char directory[TEMPORARY_MAX], device_path[96], control_path[96], notify_path[96],
+	output_path[96];
 static int notify = -1;
 
 /* A run of the program. */
@@ -43,8 +45,7 @@ static void set_up(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-	strcpy(directory, "/tmp/nefs-vfu-XXXXXX");
-	require(mkdtemp(directory), directory);
+	temporary_directory(directory, "nefs-vfu");
 	snprintf(device_path, sizeof(device_path), "%s/device", directory);
 	snprintf(control_path, sizeof(control_path), "%s/control", directory);
 	snprintf(notify_path, sizeof(notify_path), "%s/notify", directory);
@@ -271,7 +272,7 @@ static void test_stale_sockets(void)
 static void test_live_sockets(void)
 {
 	struct run server = serve(), second;
-	char other[80];
+	char other[104];
 	int client;
 
 	second = run("--socket", device_path);

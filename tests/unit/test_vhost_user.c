@@ -4,6 +4,7 @@
  * when they hang up, what they write into the shared memory, what they do with the fds they were given.
  */
 #include "cunit_main.h"
+#include "temporary.h"
 #include "vhost_back_end.h"
 #include "vhost_user.h"
 #include <errno.h>
@@ -175,7 +176,7 @@ static void test_timeouts(void)
 {
 	static const struct back_end_manners manners[] = { { .vice = BACK_END_SILENT },
 		{ .vice = BACK_END_SILENT, .at = 1 }, { .vice = BACK_END_STOPS_REPLY } };
-	char directory[] = "/tmp/back-end-XXXXXX";
+	char directory[TEMPORARY_MAX];
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct back_end ends[3];
 	pthread_t threads[4];
@@ -185,7 +186,7 @@ static void test_timeouts(void)
 	void *result;
 
 	/* A listener whose queue is full: connect(2) waits. */
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+	temporary_directory(directory, "nefs-vhost");
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/crowd", directory);
 	CU_ASSERT_FATAL(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0 &&
 			listen(listener, 0) == 0 &&

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The enclave as a QEMU process. The first half runs a script in QEMU's place, to see what QEMU is
- * given and what is made of its end; the second boots real guests: NEFS_KERNEL is the path of a
- * kernel, NEFS_VECTOR4 that of an arm64 image (scripts/fetch gets both).
+ * The enclave as a QEMU process: a script in QEMU's place, to see what QEMU is given and what is made of
+ * its end. test_vm_boot.c boots real guests.
  */
 #include "cunit_main.h"
 #include "sim.h"
+#include "temporary.h"
 #include "test_launch_image.h"
 #include "test_vm_guest.h"
 #include <errno.h>
@@ -23,7 +23,7 @@
 #define FAKE_ARM "qemu-system-aarch64"
 
 static struct ne_dev *dev;
-static char directory[] = "/tmp/nefs-test-vm-XXXXXX"; /* for scripts and what they write */
+static char directory[TEMPORARY_MAX]; /* for scripts and what they write */
 static char *old_path;
 
 static int make_machine(void)
@@ -81,15 +81,6 @@ static const char *written(const char *name)
 	return text;
 }
 
-static const char *explanation(const struct guest *guest)
-{
-	static char text[512];
-
-	if (!dev->ops->explain(dev, guest->fd, text, sizeof(text)))
-		strcpy(text, "(nothing)");
-	return text;
-}
-
 /* Starts a small image with a script as QEMU. */
 static int start_fake(struct guest *guest, enum eif_arch arch, bool debug)
 {
@@ -100,15 +91,6 @@ static int start_fake(struct guest *guest, enum eif_arch arch, bool debug)
 	return result;
 }
 
-static bool contains(const char *text, const char *part)
-{
-	bool does = strstr(text, part) != NULL;
-
-	if (!does)
-		fprintf(stderr, "no \"%s\" in: %s\n", part, text);
-	return does;
-}
-
 static void test_exit_status(void)
 {
 	struct guest guest;
@@ -116,9 +98,9 @@ static void test_exit_status(void)
 	fake_qemu(FAKE, "echo first >&2\necho 'qemu: no such machine' >&2\nexit 1");
 	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
 	CU_ASSERT_TRUE(guest_hung_up(&guest));
-	CU_ASSERT_TRUE(contains(explanation(&guest), "exited with status 1"));
-	CU_ASSERT_TRUE(contains(explanation(&guest), "qemu: no such machine"));
-	CU_ASSERT_PTR_NULL(strstr(explanation(&guest), "first"));
+	CU_ASSERT_TRUE(contains(guest_explanation(&guest), "exited with status 1"));
+	CU_ASSERT_TRUE(contains(guest_explanation(&guest), "qemu: no such machine"));
+	CU_ASSERT_PTR_NULL(strstr(guest_explanation(&guest), "first"));
 	guest_end(&guest);
 }
 
@@ -129,7 +111,7 @@ static void test_clean_exit(void)
 	fake_qemu(FAKE, "exit 0");
 	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
 	CU_ASSERT_TRUE(guest_hung_up(&guest));
-	CU_ASSERT_TRUE(contains(explanation(&guest), "shut down or rebooted"));
+	CU_ASSERT_TRUE(contains(guest_explanation(&guest), "shut down or rebooted"));
 	guest_end(&guest);
 }
 
@@ -140,7 +122,7 @@ static void test_killed(void)
 	fake_qemu(FAKE, "kill -SEGV $$");
 	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
 	CU_ASSERT_TRUE(guest_hung_up(&guest));
-	CU_ASSERT_TRUE(contains(explanation(&guest), "killed by signal 11"));
+	CU_ASSERT_TRUE(contains(guest_explanation(&guest), "killed by signal 11"));
 	guest_end(&guest);
 }
 
@@ -150,10 +132,10 @@ static void test_crash(void)
 
 	fake_qemu(FAKE, "exec sleep 1000");
 	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
-	CU_ASSERT_STRING_EQUAL(explanation(&guest), "(nothing)");
+	CU_ASSERT_STRING_EQUAL(guest_explanation(&guest), "(nothing)");
 	CU_ASSERT_EQUAL(sim_dev_crash(dev, guest.uid, NULL), 0);
 	CU_ASSERT_TRUE(guest_hung_up(&guest));
-	CU_ASSERT_TRUE(contains(explanation(&guest), "made to crash"));
+	CU_ASSERT_TRUE(contains(guest_explanation(&guest), "made to crash"));
 	guest_end(&guest);
 }
 
@@ -233,10 +215,10 @@ static void test_missing(void)
 
 	setenv("PATH", "/nonexistent", 1);
 	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), -ENOENT);
-	CU_ASSERT_TRUE(contains(explanation(&guest), "apt-get install qemu-system-x86"));
+	CU_ASSERT_TRUE(contains(guest_explanation(&guest), "apt-get install qemu-system-x86"));
 	guest_end(&guest);
 	CU_ASSERT_EQUAL(start_fake(&guest, EIF_AARCH64, false), -ENOENT);
-	CU_ASSERT_TRUE(contains(explanation(&guest), "apt-get install qemu-system-arm"));
+	CU_ASSERT_TRUE(contains(guest_explanation(&guest), "apt-get install qemu-system-arm"));
 	guest_end(&guest);
 	CU_ASSERT_EQUAL(guest_process(""), -1);
 }
@@ -247,7 +229,7 @@ static void test_no_image(void)
 
 	fake_qemu(FAKE, "exec sleep 1000");
 	CU_ASSERT_EQUAL(guest_start(&guest, dev, 64 * MIB, -1, false), -EINVAL);
-	CU_ASSERT_TRUE(contains(explanation(&guest), "EIF"));
+	CU_ASSERT_TRUE(contains(guest_explanation(&guest), "EIF"));
 	guest_end(&guest);
 }
 
@@ -379,109 +361,6 @@ static void test_console_readers(void)
 	guest_end(&guest);
 }
 
-/* ---- real guests ---- */
-
-static const char *required(const char *name)
-{
-	const char *path = getenv(name);
-
-	if (!path || access(path, R_OK) != 0) {
-		fprintf(stderr, "%s must be a path (scripts/fetch gets it)\n", name);
-		CU_FAIL_FATAL("an environment variable is missing");
-	}
-	return path;
-}
-
-#define CMDLINE "console=ttyS0 reboot=k panic=30 pci=off nomodules random.trust_cpu=on"
-
-static int boot(struct guest *guest, const char *init, bool debug)
-{
-	int image = guest_image(required("NEFS_KERNEL"), CMDLINE, init), result;
-
-	result = guest_start(guest, dev, 256 * MIB, image, debug);
-	close(image);
-	return result;
-}
-
-static void test_boot(void)
-{
-	struct guest guest;
-
-	CU_ASSERT_EQUAL(boot(&guest,
-				"#!/bin/busybox sh\n/bin/busybox mount -t proc proc /proc\n"
-				"echo machine $(/bin/busybox uname -m)\n"
-				"/bin/busybox reboot -f\n",
-				true),
-		0);
-	CU_ASSERT_TRUE(guest_says(&guest, "Linux version"));
-	CU_ASSERT_TRUE(guest_says(&guest, "machine x86_64"));
-	CU_ASSERT_TRUE(guest_hung_up(&guest));
-	CU_ASSERT_TRUE(contains(explanation(&guest), "shut down or rebooted"));
-	guest_end(&guest);
-}
-
-static void test_boot_killed(void)
-{
-	struct guest guest;
-	pid_t pid;
-
-	CU_ASSERT_EQUAL(
-		boot(&guest, "#!/bin/busybox sh\necho ready\nexec /bin/busybox sleep 1000\n", true),
-		0);
-	CU_ASSERT_TRUE(guest_says(&guest, "ready"));
-	pid = guest_process("qemu-system-x86_64");
-	CU_ASSERT_FATAL(pid > 0);
-	CU_ASSERT_EQUAL(kill(pid, SIGKILL), 0);
-	CU_ASSERT_TRUE(guest_hung_up(&guest));
-	CU_ASSERT_TRUE(contains(explanation(&guest), "killed by signal 9"));
-	guest_end(&guest);
-}
-
-/* A guest that prints more than any buffer holds, to nobody, goes on all the same. */
-static void test_boot_unread(void)
-{
-	struct guest guest;
-
-	CU_ASSERT_EQUAL(
-		boot(&guest,
-			"#!/bin/busybox sh\ni=0\nwhile [ $i -lt 6000 ]; do\n"
-			"echo $i 0123456789012345678901234567890123456789012345678901234567\n"
-			"i=$((i+1)); done\n/bin/busybox reboot -f\n",
-			true),
-		0);
-	CU_ASSERT_TRUE(guest_hung_up(&guest));
-	/* The very last of it may still have been in the guest's own buffers when it rebooted. */
-	CU_ASSERT_TRUE(guest_says(&guest, "\n5900 0123456789"));
-	guest_end(&guest);
-}
-
-/* Not in debug mode: it runs, and ends when it wants to, unseen. */
-static void test_boot_silent(void)
-{
-	struct guest guest;
-
-	CU_ASSERT_EQUAL(boot(&guest, "#!/bin/busybox sh\n/bin/busybox reboot -f\n", false), 0);
-	CU_ASSERT_EQUAL(guest.console, -1);
-	CU_ASSERT_TRUE(guest_hung_up(&guest));
-	CU_ASSERT_TRUE(contains(explanation(&guest), "shut down or rebooted"));
-	guest_end(&guest);
-}
-
-/* AWS's own kernel and init: without vsock the latter gives up, which is as far as it gets here. */
-static void test_vector4(void)
-{
-	int image = open(required("NEFS_VECTOR4"), O_RDONLY | O_CLOEXEC);
-	struct guest guest;
-
-	CU_ASSERT_FATAL(image >= 0);
-	CU_ASSERT_EQUAL(guest_start(&guest, dev, 512 * MIB, image, true), 0);
-	close(image);
-	CU_ASSERT_TRUE(guest_says(&guest, "connect: No such device"));
-	CU_ASSERT_TRUE(guest_says(&guest, "Attempted to kill init!"));
-	CU_ASSERT_TRUE(guest_says(&guest, "amzn2.aarch64"));
-	guest_end(&guest);
-}
-
 static const CU_TestInfo tests[] = {
 	{ "QEMU fails: its status and its last words", test_exit_status },
 	{ "QEMU ends: the guest shut down", test_clean_exit },
@@ -496,11 +375,6 @@ static const CU_TestInfo tests[] = {
 	{ "the console", test_console },
 	{ "the console of an enclave that has ended", test_console_of_the_dead },
 	{ "the console's readers", test_console_readers },
-	{ "a boot", test_boot },
-	{ "a boot whose QEMU is killed", test_boot_killed },
-	{ "a console that nobody reads", test_boot_unread },
-	{ "a boot without a console", test_boot_silent },
-	{ "a boot of AWS's image for arm64", test_vector4 },
 	CU_TEST_INFO_NULL,
 };
 
@@ -512,10 +386,9 @@ int main(int argc, char **argv)
 		return be_daemon();
 
 	old_path = strdup(getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
-	if (!old_path || !mkdtemp(directory)) {
-		perror(directory);
+	if (!old_path)
 		return EXIT_FAILURE;
-	}
+	temporary_directory(directory, "nefs-vm");
 	status = cunit_run("vm", tests, set_up, tear_down);
 	unlink(in_directory(FAKE));
 	unlink(in_directory(FAKE_ARM));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "test_vm_guest.h"
+#include "cunit_main.h"
 #include <build.h>
 #include <dirent.h>
 #include <errno.h>
@@ -22,6 +23,17 @@ static void require(bool fine, const char *what)
 		return;
 	fprintf(stderr, "the test needs %s: %s\n", what, strerror(errno));
 	exit(EXIT_FAILURE);
+}
+
+const char *guest_download(const char *variable)
+{
+	const char *path = getenv(variable);
+
+	if (!path || access(path, R_OK) != 0) {
+		fprintf(stderr, "%s must be a path (scripts/fetch gets it)\n", variable);
+		CU_FAIL_FATAL("an environment variable is missing");
+	}
+	return path;
 }
 
 /* ---- a ramdisk: cpio, format newc ---- */
@@ -67,7 +79,7 @@ static char *make_ramdisk(const char *init, size_t *size)
 	size_t busybox_size;
 	FILE *cpio = open_memstream(&ramdisk, size);
 
-	busybox = read_file("/bin/busybox", &busybox_size);
+	busybox = read_file(guest_download("NEFS_BUSYBOX"), &busybox_size);
 	require(cpio, "memory");
 	add_entry(cpio, "dev", S_IFDIR | 0755, "", 0, 0, 0);
 	add_entry(cpio, "dev/console", S_IFCHR | 0600, "", 0, 5, 1);
@@ -256,4 +268,22 @@ pid_t guest_process(const char *name)
 	}
 	closedir(proc);
 	return found;
+}
+
+const char *guest_explanation(const struct guest *guest)
+{
+	static char text[512];
+
+	if (!guest->dev->ops->explain(guest->dev, guest->fd, text, sizeof(text)))
+		strcpy(text, "(nothing)");
+	return text;
+}
+
+bool contains(const char *text, const char *part)
+{
+	bool does = strstr(text, part) != NULL;
+
+	if (!does)
+		fprintf(stderr, "no \"%s\" in: %s\n", part, text);
+	return does;
 }

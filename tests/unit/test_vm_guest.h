@@ -11,6 +11,12 @@
 #include <sys/types.h>
 
 /*
+ * The path of a file that scripts/fetch gets, by the variable that names it. Where it is not there the
+ * test ends as failed.
+ */
+const char *guest_download(const char *variable);
+
+/*
  * An image of this kernel and a ramdisk with busybox and this /init (a busybox shell script), in
  * a memfd that the caller closes. A failure ends the test.
  */
@@ -41,6 +47,12 @@ bool guest_says(struct guest *guest, const char *text);
 
 /* Does the enclave fd hang up within 60 s? */
 bool guest_hung_up(struct guest *guest);
+
+/* Why the enclave ended; "(nothing)" if nobody said. Valid until the next call. */
+const char *guest_explanation(const struct guest *guest);
+
+/* Is part in text? Prints both if not. */
+bool contains(const char *text, const char *part);
 
 /* A child process of this one with such a name, of which there must be one; -1: none. */
 pid_t guest_process(const char *name);

@@ -3,6 +3,7 @@
 #include "control_socket.h"
 #include "listener.h"
 #include "server.h"
+#include "temporary.h"
 #include <errno.h>
 #include <linux/vfio.h>
 #include <poll.h>
@@ -18,7 +19,7 @@
 #define PATIENCE_MS 20000
 
 struct rig {
-	char directory[32], device_path[64], control_path[64];
+	char directory[TEMPORARY_MAX], device_path[96], control_path[96];
 	sd_event *event;
 	struct server *server;
 	struct control_socket *control;
@@ -57,8 +58,7 @@ struct rig *rig_new(const struct vm_ops *vm)
 	struct listener device, control;
 
 	must(rig, "calloc");
-	strcpy(rig->directory, "/tmp/nefs-vfu-XXXXXX");
-	must(mkdtemp(rig->directory), rig->directory);
+	temporary_directory(rig->directory, "nefs-vfu");
 	snprintf(rig->device_path, sizeof(rig->device_path), "%s/device", rig->directory);
 	snprintf(rig->control_path, sizeof(rig->control_path), "%s/control", rig->directory);
 	rig->end = eventfd(0, EFD_CLOEXEC);

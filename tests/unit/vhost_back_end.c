@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vhost_back_end.h"
+#include "temporary.h"
 #include <errno.h>
 #include <linux/virtio_ring.h>
 #include <poll.h>
@@ -238,8 +239,7 @@ void back_end_open(struct back_end *end, const struct back_end_manners *manners)
 		end->manners = *manners;
 	for (size_t i = 0; i < BACK_END_QUEUES; i++)
 		end->queues[i].kick = end->queues[i].call = -1;
-	strcpy(end->path, "/tmp/back-end-XXXXXX");
-	must(mkdtemp(end->path), "a directory");
+	temporary_directory(end->path, "nefs-vhost");
 	strcat(end->path, "/socket");
 	strcpy(address.sun_path, end->path);
 	end->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -50,7 +50,7 @@ struct back_end_queue {
 };
 
 struct back_end {
-	char path[64];
+	char path[96];
 	struct back_end_manners manners;
 	int listener, client;
 	pthread_t thread;
