@@ -297,6 +297,21 @@ checked() {
 	tally_line $status "$logs/$suite.$1.output"
 }
 
+# A signal ends all of a run, amid suites of each row. The long form, for each suite:
+# scripts/check-interrupt --all
+suite_interrupt() {
+	local status=0
+
+	# Whatever a test makes elsewhere is left behind.
+	if grep -rn '"/tmp/[^"]*XXXXXX"' "$NEFS_SOURCE/tests"; then
+		echo "temporary files of tests are below \$TMPDIR (tests/unit/temporary.h)"
+		tally 0 1
+	fi
+	"$NEFS_SOURCE/scripts/check-interrupt" --within 20 lab-conformance:INT unit:TERM slow:INT demo:TERM \
+		>"$logs/$suite.output" 2>&1 || status=$?
+	tally_line $status "$logs/$suite.output"
+}
+
 # docs/ioctl.md says what the table of cases says, what comments and documents refer to is there, and no include
 # runs up.
 suite_doc() {
