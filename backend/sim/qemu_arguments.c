@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <nefs/cleanup.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +17,10 @@ __attribute__((format(printf, 2, 3))) static void add(
 	char *text = NULL;
 	va_list args;
 
-	if (arguments->count >= QEMU_ARGUMENTS_MAX)
+	if (arguments->count >= QEMU_ARGUMENTS_MAX) {
+		arguments->count = QEMU_ARGUMENTS_MAX + 1;
 		return;
+	}
 	va_start(args, format);
 	if (vasprintf(&text, format, args) < 0)
 		text = NULL;
@@ -46,12 +49,33 @@ static bool have_kvm(void)
 	return found && access("/dev/kvm", R_OK | W_OK) == 0;
 }
 
+/* A path as an option's value: in those a comma stands for the next option, and two for one. */
+static char *double_commas(const char *path)
+{
+	char *doubled = malloc(2 * strlen(path) + 1), *to = doubled;
+
+	for (; doubled && *path; path++) {
+		if (*path == ',')
+			*to++ = ',';
+		*to++ = *path;
+	}
+	if (doubled)
+		*to = '\0';
+	return doubled;
+}
+
 /*
  * The vsock device is another process's, which has to see the machine's memory. A virtio 1 device,
  * whatever the board's default is.
  */
 static void add_vsock(struct qemu_arguments *arguments, const struct vm_config *config)
 {
+	NEFS_AUTO_FREE char *path = double_commas(config->vsock);
+
+	if (!path) {
+		arguments->count = QEMU_ARGUMENTS_MAX + 1;
+		return;
+	}
 	add(arguments, "-object");
 	add(arguments, "memory-backend-memfd,id=ram,size=%" PRIu64 "M,share=on",
 		config->memory->size >> 20);
@@ -60,7 +84,7 @@ static void add_vsock(struct qemu_arguments *arguments, const struct vm_config *
 	add(arguments, "-global");
 	add(arguments, "virtio-mmio.force-legacy=false");
 	add(arguments, "-chardev");
-	add(arguments, "socket,id=vsock,path=%s", config->vsock);
+	add(arguments, "socket,id=vsock,path=%s", path);
 	add(arguments, "-device");
 	add(arguments, "vhost-user-vsock-device,chardev=vsock");
 }

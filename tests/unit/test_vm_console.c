@@ -249,15 +249,32 @@ static void test_arguments(void)
 			has(&arguments, "-device", "vhost-user-vsock-device,chardev=vsock"));
 		qemu_arguments_release(&arguments);
 		/* The vsock device's process reads the guest's memory: it is shared. */
-		config.vsock = "/run/vsock/16.sock";
+		config.vsock = "/run/a,b,,c/16.sock";
 		CU_ASSERT_EQUAL_FATAL(qemu_arguments_make(&arguments, &config, &image, -1), 0);
-		CU_ASSERT(has(&arguments, "-chardev", "socket,id=vsock,path=/run/vsock/16.sock"));
+		CU_ASSERT(
+			has(&arguments, "-chardev", "socket,id=vsock,path=/run/a,,b,,,,c/16.sock"));
 		CU_ASSERT(has(&arguments, "-device", "vhost-user-vsock-device,chardev=vsock"));
 		CU_ASSERT(has(
 			&arguments, "-object", "memory-backend-memfd,id=ram,size=512M,share=on"));
 		CU_ASSERT_FALSE(has(&arguments, "-chardev", "socket,id=console,fd=7"));
 		qemu_arguments_release(&arguments);
 	}
+}
+
+static void test_without_vm(void)
+{
+	const struct vm_config config = { .cid = 16, .debug = true };
+	struct vm *vm = NULL;
+	char text[64];
+
+	CU_ASSERT_EQUAL_FATAL(vm_none.start(&config, &vm, NULL), 0);
+	CU_ASSERT_PTR_NOT_NULL(vm);
+	CU_ASSERT_EQUAL(vm_none.pidfd(vm), -1);
+	CU_ASSERT_EQUAL(vm_none.console(vm), -ENOTCONN);
+	CU_ASSERT_FALSE(vm_none.crash(vm));
+	vm_none.describe_end(vm, text, sizeof(text));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "sim/crash"));
+	vm_none.destroy(vm);
 }
 
 static const CU_TestInfo tests[] = {
@@ -270,6 +287,7 @@ static const CU_TestInfo tests[] = {
 	{ "read after the end", test_read_after_the_end },
 	{ "freed with a reader", test_freed },
 	{ "QEMU's command line", test_arguments },
+	{ "an enclave without a VM", test_without_vm },
 	CU_TEST_INFO_NULL,
 };
 
