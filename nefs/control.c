@@ -38,30 +38,46 @@ void control_show_error(struct node *node, FILE *out)
 		fprintf(out, "%s\n", node->directory->error);
 }
 
-/* Sets the `error` file of a directory; a change is one event for its pollers. */
-static void set_error(struct directory *directory, const struct nefs_error *err)
+void control_set_error(struct directory *directory, const char *sentence)
 {
-	const char *before = directory->error ? directory->error : "";
 	char *after;
 
-	if (strcmp(before, err->text) == 0)
+	while (!directory->error_node && directory->parent)
+		directory = directory->parent;
+	if (!directory->error_node || directory->removed)
 		return;
-	after = *err->text ? strdup(err->text) : NULL;
-	if (*err->text && !after)
+	/* A change is one event for its pollers; the same again is none. */
+	if (strcmp(directory->error ? directory->error : "", sentence) == 0)
+		return;
+	after = *sentence ? strdup(sentence) : NULL;
+	if (*sentence && !after)
 		return; /* no memory for the sentence: the errno has to do */
 	free(directory->error);
 	directory->error = after;
 	node_changed(directory->error_node);
 }
 
+static void log_refusal(
+	const struct directory *directory, const char *file, const struct nefs_error *err)
+{
+	const struct log_event event = {
+		.event = "refused",
+		.enclave = directory->node.name,
+		.file = file,
+		.error = err->text,
+		.errno_code = err->code,
+	};
+
+	log_event(directory->tree->log, &event);
+}
+
 void control_outcome(struct directory *directory, const char *file, struct nefs_error *err)
 {
 	if (err->code && file)
 		nefs_error_prefix(err, "%s", file);
-	while (!directory->error_node && directory->parent)
-		directory = directory->parent;
-	if (directory->error_node && !directory->removed)
-		set_error(directory, err);
+	if (err->code)
+		log_refusal(directory, file, err);
+	control_set_error(directory, err->text);
 }
 
 int control_store(struct node *node, const char *text, size_t size)

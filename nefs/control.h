@@ -100,9 +100,12 @@ int control_render(struct node *node, char **text, size_t *size);
  */
 int control_store(struct node *node, const char *text, size_t size);
 
+/* Sets a directory's `error` file, or its parent's where it has none; "" clears it. */
+void control_set_error(struct directory *directory, const char *sentence);
+
 /*
- * Records the outcome of an operation on the directory in its `error` file: err->code 0 clears it.
- * Names the file in front of the sentence if file is not NULL.
+ * Records the outcome of an operation on the directory in its `error` file: err->code 0 clears it, all
+ * else was refused, and is logged. Names the file in front of the sentence if file is not NULL.
  */
 void control_outcome(struct directory *directory, const char *file, struct nefs_error *err);
 

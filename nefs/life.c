@@ -88,7 +88,6 @@ static void enter(struct enclave *enclave, enum enclave_state state, const struc
 				   *meaning = state_meaning(state);
 	/* A start behind a stop was taken back: that stop is told already. */
 	bool told = enclave->state == STATE_RECYCLING && state == STATE_STOPPING;
-	struct nefs_error copy = error ? *error : (struct nefs_error){ 0 };
 
 	enclave->state = state;
 	if (before->started != meaning->started)
@@ -105,7 +104,7 @@ static void enter(struct enclave *enclave, enum enclave_state state, const struc
 	if (!meaning->active || state == STATE_QUEUED)
 		set_grant(enclave, NULL);
 	if (meaning->settles)
-		control_outcome(&enclave->directory, NULL, &copy);
+		control_set_error(&enclave->directory, error ? error->text : "");
 	answer_waiting(enclave, error);
 	if (!meaning->changing || state == STATE_BOOTING)
 		end_wait(enclave);
@@ -172,12 +171,13 @@ static void on_started(void *owner, const struct backend_grant *grant)
 	struct backend_grant *copy = backend_grant_copy(grant);
 	struct nefs_error err = { 0 };
 
-	if (!copy)
+	if (!copy) {
 		nefs_error_set(&err, ENOMEM,
 			"out of memory: %s has started, but what the device gave cannot be shown until it "
 			"is started again",
 			enclave_name(enclave));
-	control_outcome(&enclave->directory, NULL, &err);
+		control_outcome(&enclave->directory, NULL, &err);
+	}
 	set_grant(enclave, copy);
 	if (enclave->state == STATE_STARTING)
 		enter(enclave, STATE_BOOTING, NULL);
