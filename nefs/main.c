@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* nefs(8): mounts, serves, unmounts. */
+#include "background.h"
+#include "directory.h"
 #include "fs.h"
 #include "life.h"
 #include "notifier.h"
@@ -7,16 +9,22 @@
 #include "spool.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <nefs/cleanup.h>
+#include <nefs/log.h>
+#include <nefs/process.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
 /* Threads for what blocks: a device that doesn't answer may hold as many of them. */
 #define WORKERS_MAX 64
+
+/* Each running enclave holds some: as many fds as root may have. */
+#define ROOT_FDS (1UL << 20)
 
 /* How long the end waits for enclaves to stop before it leaves the rest to the kernel. */
 #define END_USEC 10000000ULL
@@ -33,9 +41,73 @@ struct daemon {
 	 * running it on.
 	 */
 	bool quit;
-	int failure; /* a negative errno, if the mount broke */
-	bool ending;
+	int failure;   /* a negative errno, if the mount broke */
+	bool stopping; /* the enclaves are given time to stop */
 };
+
+/* Who ends one of these reads its name in systemd's debug output. */
+static int name_source(int added, sd_event_source *source, const char *name)
+{
+	return added < 0 ? added : sd_event_source_set_description(source, name);
+}
+
+/* The loop shall end, and this is why: it is told once, and at once. errno_code: 0, or positive. */
+static void end(struct daemon *daemon, int errno_code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void end(struct daemon *daemon, int errno_code, const char *format, ...)
+{
+	struct log_event event = { .event = "ending", .errno_code = errno_code };
+	unsigned int enclaves = daemon->fs.launches;
+	char why[512];
+	va_list args;
+	int used;
+
+	if (daemon->quit)
+		return;
+	daemon->quit = true;
+	va_start(args, format);
+	used = vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	if (enclaves > 0 && used > 0 && (size_t)used < sizeof(why))
+		snprintf(why + used, sizeof(why) - (size_t)used, "; %u %s with it", enclaves,
+			enclaves == 1 ? "enclave ends" : "enclaves end");
+	event.error = why;
+	log_event(daemon->fs.tree.log, &event);
+	sd_notifyf(0, "STOPPING=1\nSTATUS=Ending: %s", why);
+}
+
+/* The mount outlives its connection, if that was aborted (/sys/fs/fuse/connections). */
+static bool still_mounted(const char *mountpoint)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	const struct mntent *entry;
+	bool found = false;
+
+	while (mounts && !found && (entry = getmntent(mounts)))
+		found = strcmp(entry->mnt_dir, mountpoint) == 0 &&
+			strcmp(entry->mnt_type, "fuse.nefs") == 0;
+	if (mounts)
+		endmntent(mounts);
+	return found;
+}
+
+/* The connection gives no more requests: 0 or a negative errno of reading it. */
+static void end_of_requests(struct daemon *daemon, int got)
+{
+	const char *mountpoint = daemon->options.mountpoint;
+
+	/* Unmounted: 0 or ENODEV, and ECONNABORTED if that came amid a read (fs/fuse/dev.c). */
+	if (got != 0 && got != -ENODEV && got != -ECONNABORTED) {
+		daemon->failure = got;
+		end(daemon, -got, "the mount on %s broke: %s", mountpoint, strerror(-got));
+	} else if (still_mounted(mountpoint)) {
+		end(daemon, ECONNABORTED, "the connection of the mount on %s was aborted",
+			mountpoint);
+	} else {
+		end(daemon, 0, "%s was unmounted", mountpoint);
+	}
+}
 
 static int on_request(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
@@ -43,79 +115,95 @@ static int on_request(sd_event_source *source, int fd, uint32_t revents, void *u
 	struct fuse_session *session = daemon->fs.tree.session;
 	int got;
 
-	(void)source;
-	(void)fd;
-	(void)revents;
 	/* One at a time: a request usually comes alone, and asking in vain costs a system call. */
 	got = fuse_session_receive_buf(session, &daemon->request);
 	if (got > 0) {
 		fuse_session_process_buf(session, &daemon->request);
 	} else if (got != -EAGAIN && got != -EINTR) {
-		/* Unmounted: 0 or ENODEV, and ECONNABORTED if that came amid a read (fs/fuse/dev.c). */
-		daemon->quit = true;
-		daemon->failure = got == -ENODEV || got == -ECONNABORTED ? 0 : got;
+		end_of_requests(daemon, got);
 	}
 	return 0;
+}
+
+static const char *signal_name(uint32_t number)
+{
+	return number == SIGTERM ? "SIGTERM" : number == SIGINT ? "SIGINT" : "SIGHUP";
+}
+
+/* "SIGTERM from process 1 (systemd), user 0" */
+static void describe_signal(const struct signalfd_siginfo *info, char *text, size_t size)
+{
+	char path[64], name[64] = "";
+	FILE *comm;
+
+	snprintf(path, sizeof(path), "/proc/%u/comm", info->ssi_pid);
+	comm = info->ssi_pid ? fopen(path, "re") : NULL;
+	if (comm) {
+		/* It may have ended meanwhile. */
+		if (!fgets(name, sizeof(name), comm))
+			name[0] = '\0';
+		fclose(comm);
+		name[strcspn(name, "\n")] = '\0';
+	}
+	if (info->ssi_code == SI_KERNEL)
+		snprintf(text, size, "%s from the terminal", signal_name(info->ssi_signo));
+	else
+		snprintf(text, size, "%s from process %u%s%s%s, user %u",
+			signal_name(info->ssi_signo), info->ssi_pid, *name ? " (" : "", name,
+			*name ? ")" : "", info->ssi_uid);
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
 	struct daemon *daemon = userdata;
+	struct log *log = daemon->fs.tree.log;
+	char text[160];
 
-	(void)source;
-	(void)info;
-	daemon->quit = true;
+	describe_signal(info, text, sizeof(text));
+	/* SIGHUP is what others reload for: nothing that runs may end by it. */
+	if (info->ssi_signo == SIGHUP)
+		log_line(log, LOG_NOTICE, "nefs: %s: nothing to do", text);
+	else if (daemon->quit)
+		log_line(log, LOG_NOTICE, "nefs: %s: it is ending already", text);
+	else
+		end(daemon, 0, "%s", text);
 	return 0;
-}
-
-/* Each running enclave holds some fds; the hard limit is what the operator allows. */
-static void raise_fd_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	if (geteuid() == 0 && limit.rlim_max < 1U << 20) {
-		struct rlimit more = { 1U << 20, 1U << 20 };
-
-		if (setrlimit(RLIMIT_NOFILE, &more) == 0)
-			return;
-	}
-	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static int watch(struct daemon *daemon)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
-	sd_event *event = daemon->fs.event;
-	sigset_t blocked;
-	int failed = 0;
 
-	sigemptyset(&blocked);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		sigaddset(&blocked, signals[i]);
-	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; !failed && i < sizeof(signals) / sizeof(signals[0]); i++) {
-		failed = sd_event_add_signal(event, NULL, signals[i], on_signal, daemon);
-		failed = failed < 0 ? failed : 0;
+	return nefs_watch_signals(
+		daemon->fs.event, signals, sizeof(signals) / sizeof(signals[0]), on_signal, daemon);
+}
+
+/* "-ofsname=SOURCE"; a comma in it begins no other option. */
+static int add_source(struct fuse_args *args, const char *source)
+{
+	NEFS_AUTO_FREE char *name = NULL, *escaped = NULL, *argument = NULL;
+
+	if (asprintf(&name, "fsname=%s", source) < 0) {
+		name = NULL;
+		return -ENOMEM;
 	}
-	return failed;
+	if (fuse_opt_add_opt_escaped(&escaped, name))
+		return -ENOMEM;
+	if (asprintf(&argument, "-o%s", escaped) < 0) {
+		argument = NULL;
+		return -ENOMEM;
+	}
+	return fuse_opt_add_arg(args, argument) ? -ENOMEM : 0;
 }
 
 /* Arguments for libfuse's mount, on top of what the user gave. */
 static int add_mount_options(struct fuse_args *args, const struct options *options)
 {
-	char text[512];
-	const char *source = options->source ? options->source : "nefs";
-
 	if (fuse_opt_add_arg(args, "-odefault_permissions,subtype=nefs"))
 		return -ENOMEM;
 	if (geteuid() == 0 && fuse_opt_add_arg(args, "-oallow_other"))
 		return -ENOMEM;
-	snprintf(text, sizeof(text), "-ofsname=%.400s", source);
-	if (fuse_opt_add_arg(args, text))
+	if (add_source(args, options->source ? options->source : "nefs"))
 		return -ENOMEM;
 	return options->debug ? fuse_opt_add_arg(args, "-odebug") : 0;
 }
@@ -142,7 +230,6 @@ static int set_up(struct daemon *daemon, struct fuse_args *args, struct nefs_err
 		failed = fs_init(fs, options->gid, err);
 	if (failed)
 		return failed;
-	fs->tree.session = NULL;
 	if (add_mount_options(args, options))
 		return nefs_error_set(err, ENOMEM, "out of memory");
 	fs->tree.session =
@@ -159,19 +246,18 @@ static int set_up(struct daemon *daemon, struct fuse_args *args, struct nefs_err
 	fd = fuse_session_fd(fs->tree.session);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	failed = sd_event_add_io(fs->event, &daemon->requests, fd, EPOLLIN, on_request, daemon);
+	failed = name_source(failed, daemon->requests, "requests");
 	if (failed < 0)
 		return nefs_error_set(
 			err, -failed, "cannot watch the mount: %s", strerror(-failed));
 	return notifier_new(options->mountpoint, &fs->tree.notifier, err);
 }
 
-static int on_end(sd_event_source *source, uint64_t usec, void *userdata)
+static int on_time_up(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct daemon *daemon = userdata;
 
-	(void)source;
-	(void)usec;
-	daemon->ending = false;
+	daemon->stopping = false;
 	return 0;
 }
 
@@ -182,15 +268,41 @@ static bool stop_enclaves(struct daemon *daemon)
 	sd_event_source *limit = NULL;
 	uint64_t now = 0;
 
-	daemon->ending = true;
+	daemon->stopping = true;
 	sd_event_now(fs->event, CLOCK_MONOTONIC, &now);
-	sd_event_add_time(fs->event, &limit, CLOCK_MONOTONIC, now + END_USEC, 0, on_end, daemon);
+	name_source(sd_event_add_time(fs->event, &limit, CLOCK_MONOTONIC, now + END_USEC, 0,
+			    on_time_up, daemon),
+		limit, "end");
 	enclave_stop_all(fs);
-	while (daemon->ending && (fs->launches || workers_pending(fs->workers)))
+	while (daemon->stopping && (fs->launches || workers_pending(fs->workers)))
 		if (sd_event_run(fs->event, END_USEC) < 0)
 			break;
 	sd_event_source_disable_unref(limit);
 	return !fs->launches && !workers_pending(fs->workers);
+}
+
+/* Names those that did not stop: who reads the log must look after them. */
+static void tell_left(struct daemon *daemon)
+{
+	const struct fs *fs = &daemon->fs;
+	const struct directory *root = fs->tree.root;
+	NEFS_AUTO_FREE char *text = NULL;
+	struct node *node = root ? directory_next(root, 0) : NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return;
+	fprintf(out,
+		"%u enclaves did not stop within %llu s, the kernel stops them now:", fs->launches,
+		END_USEC / 1000000);
+	for (; node; node = directory_next(root, node->ino))
+		if (enclave_is(node->directory) && enclave_of(node->directory)->launch)
+			fprintf(out, " %s", node->name);
+	if (fclose(out))
+		return;
+	log_event(fs->tree.log,
+		&(struct log_event){ .event = "ended", .errno_code = ETIMEDOUT, .error = text });
 }
 
 /* Gives everything back, in reverse order; whatever has not been taken is skipped. */
@@ -208,10 +320,7 @@ static void tear_down(struct daemon *daemon)
 	notifier_free(fs->tree.notifier);
 	fs->tree.notifier = NULL;
 	if (fs->backend && !stop_enclaves(daemon)) {
-		fprintf(stderr,
-			"nefs: %u enclaves did not stop within %llu s; the kernel stops them "
-			"when this process ends\n",
-			fs->launches, END_USEC / 1000000);
+		tell_left(daemon);
 		_exit(EXIT_FAILURE);
 	}
 	if (fs->tree.session) {
@@ -226,54 +335,20 @@ static void tear_down(struct daemon *daemon)
 	sd_event_unref(fs->event);
 }
 
-/*
- * Splits off the daemon. In the child returns the pipe on which to report; the parent ends here,
- * with the child's word: who called nefs can use the mount when it returns.
- */
-static int become_daemon(void)
+/* The daemon serves: its caller goes on. */
+static void report_ready(struct daemon *daemon, int report)
 {
-	int report[2];
-	char status = 1;
-	pid_t child;
+	const struct options *options = &daemon->options;
+	char text[1024];
 
-	if (pipe2(report, O_CLOEXEC))
-		return -errno;
-	child = fork();
-	if (child < 0)
-		return -errno;
-	if (child > 0) {
-		close(report[1]);
-		if (read(report[0], &status, 1) != 1)
-			status = 1;
-		_exit(status);
-	}
-	close(report[0]);
-	setsid();
-	if (chdir("/"))
-		return -errno;
-	return report[1];
-}
-
-/* The daemon serves: its caller goes on, its terminal is let go. */
-static void report_ready(int report)
-{
-	const char success = 0;
-	int null;
-
-	sd_notify(0, "READY=1");
-	if (report < 0)
-		return;
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null >= 0) {
-		dup2(null, STDIN_FILENO);
-		dup2(null, STDOUT_FILENO);
-		dup2(null, STDERR_FILENO);
-		close(null);
-	}
-	if (write(report, &success, 1) < 0) {
-		/* The caller is gone; so be it. */
-	}
-	close(report);
+	if (report >= 0)
+		let_terminal_go();
+	snprintf(text, sizeof(text), "%s, version " NEFS_VERSION ", backend=%s, spool=%s",
+		options->mountpoint, options->backend.kind, options->spool);
+	log_event(daemon->fs.tree.log, &(struct log_event){ .event = "mounted", .error = text });
+	sd_notifyf(0, "READY=1\nSTATUS=Serves %s", options->mountpoint);
+	if (report >= 0)
+		release_caller(report);
 }
 
 static int complain(const struct nefs_error *err)
@@ -282,14 +357,49 @@ static int complain(const struct nefs_error *err)
 	return EXIT_FAILURE;
 }
 
+/* It could not be mounted: told to who called, and to who reads the log; not twice to the same. */
+static void tell_failure(const struct daemon *daemon, bool foreground, const struct nefs_error *err)
+{
+	struct log *log = daemon->fs.tree.log;
+
+	if (!foreground || log_is_stderr(log))
+		complain(err);
+	if (!log_is_stderr(log))
+		log_event(log,
+			&(struct log_event){
+				.event = "ending", .error = err->text, .errno_code = err->code });
+}
+
+/* Mounts, serves, and gives everything back. */
+static int serve(struct daemon *daemon, struct fuse_args *args, int report)
+{
+	struct nefs_error err = { 0 };
+	int failed = set_up(daemon, args, &err);
+
+	if (failed) {
+		tell_failure(daemon, report < 0, &err);
+		tear_down(daemon);
+		return failed;
+	}
+	report_ready(daemon, report);
+	while (!daemon->quit) {
+		failed = sd_event_run(daemon->fs.event, UINT64_MAX);
+		if (failed < 0)
+			end(daemon, -failed, "the event loop failed: %s", strerror(-failed));
+	}
+	tear_down(daemon);
+	log_event(daemon->fs.tree.log, &(struct log_event){ .event = "ended" });
+	return failed < 0 ? failed : daemon->failure;
+}
+
 static int run(struct daemon *daemon, struct fuse_args *args)
 {
 	struct options *options = &daemon->options;
 	struct nefs_error err = { 0 };
-	int report = -1, failed;
+	bool foreground;
+	int report = -1;
 
-	failed = options_parse(args, options, &err);
-	if (failed)
+	if (options_parse(args, options, &err))
 		return complain(&err);
 	if (options->help) {
 		options_print_help("nefs");
@@ -299,8 +409,15 @@ static int run(struct daemon *daemon, struct fuse_args *args)
 		printf("nefs %s (libfuse %s)\n", NEFS_VERSION, fuse_pkgversion());
 		return EXIT_SUCCESS;
 	}
-	raise_fd_limit();
-	if (!options->foreground && !options->debug) {
+	signal(SIGPIPE, SIG_IGN);
+	foreground = options->foreground || options->debug;
+	if (log_open(&(struct log_options){ .foreground = foreground,
+			     .debug = options->debug,
+			     .mount = options->mountpoint },
+		    &daemon->fs.tree.log, &err))
+		return complain(&err);
+	nefs_raise_fd_limit(geteuid() == 0 ? ROOT_FDS : 0);
+	if (!foreground) {
 		report = become_daemon();
 		if (report < 0) {
 			nefs_error_set(&err, -report, "cannot go into the background: %s",
@@ -308,19 +425,7 @@ static int run(struct daemon *daemon, struct fuse_args *args)
 			return complain(&err);
 		}
 	}
-	failed = set_up(daemon, args, &err);
-	if (!failed) {
-		report_ready(report);
-		while (!daemon->quit && !failed) {
-			failed = sd_event_run(daemon->fs.event, UINT64_MAX);
-			failed = failed < 0 ? failed : daemon->failure;
-		}
-		sd_notify(0, "STOPPING=1");
-	} else {
-		complain(&err);
-	}
-	tear_down(daemon);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return serve(daemon, args, report) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)
@@ -330,9 +435,10 @@ int main(int argc, char **argv)
 	struct daemon *daemon = calloc(1, sizeof(*daemon));
 	int status = EXIT_FAILURE;
 
-	if (daemon) {
+	if (daemon && hold_standard_fds()) {
 		daemon->fs.spool.directory = -1;
 		status = run(daemon, &args);
+		log_close(daemon->fs.tree.log);
 		options_release(&daemon->options);
 	}
 	free(daemon);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <nefs/process.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/resource.h>
 
 void nefs_raise_fd_limit(unsigned long wanted)
@@ -28,7 +29,16 @@ int nefs_watch_signals(sd_event *event, const int *signals, size_t count,
 		sigaddset(&blocked, signals[i]);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; failed >= 0 && i < count; i++)
-		failed = sd_event_add_signal(event, NULL, signals[i], handler, userdata);
+	for (size_t i = 0; failed >= 0 && i < count; i++) {
+		sd_event_source *source = NULL;
+
+		failed = sd_event_add_signal(event, &source, signals[i], handler, userdata);
+		if (failed < 0)
+			break;
+		sd_event_source_set_description(source, strsignal(signals[i]));
+		/* The loop's, for as long as it lives. */
+		failed = sd_event_source_set_floating(source, 1);
+		sd_event_source_unref(source);
+	}
 	return failed < 0 ? failed : 0;
 }
