@@ -234,6 +234,12 @@ void backend_stop(struct backend_launch *launch)
 {
 	struct nefs_error error = { 0 };
 
+	/* A crash that nobody has heard of yet: who asks for the end gets it, and when it is done. */
+	if (launch->phase == PHASE_ENDING && launch->how == BACKEND_CRASHED && !launch->reported) {
+		launch->how = BACKEND_STOPPED;
+		free(launch->error);
+		launch->error = NULL;
+	}
 	if (launch->phase != PHASE_RUNNING)
 		nefs_error_set(&error, ECANCELED,
 			"%s: stopped before it ran; all it had taken is given back", launch->name);

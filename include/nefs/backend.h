@@ -113,8 +113,8 @@ int backend_start(struct backend *backend, const struct backend_config *config,
 	struct nefs_error *err);
 
 /*
- * Ends a launch in any phase. One that is still in a worker is cancelled at its next step. Does
- * nothing if it is ending already.
+ * Ends a launch in any phase. One that is still in a worker is cancelled at its next step. One that is
+ * ending already goes on as it does, but a crash that was not told yet becomes a stop.
  */
 void backend_stop(struct backend_launch *launch);
 

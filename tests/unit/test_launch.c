@@ -593,6 +593,36 @@ static void test_crash_at_once(void)
 	}
 }
 
+/* A crash that still waits for its last words when the stop comes is a stop, told when it is done. */
+static void test_stop_of_a_crash(void)
+{
+	struct backend_config config = plain;
+	struct watched watched;
+	int console;
+
+	open_backend(false);
+	config.debug = true;
+	launch(&watched, config);
+	CU_ASSERT_TRUE(run_until(event, watched_is_running, &watched));
+	device->plan[TEST_CLOSE].waits = true;
+	console = test_device_console(device, 16);
+	run_ready(event);
+	test_device_crash(device, 16);
+	CU_ASSERT_TRUE(sd_event_run(event, 10000000) > 0);
+	CU_ASSERT_EQUAL(backend_launch_slot(watched.launch), 0);
+	CU_ASSERT_STRING_EQUAL(watched.log, "started running");
+	backend_stop(watched.launch);
+	close(console);
+	test_device_await(device, TEST_CLOSE);
+	run_for(400);
+	CU_ASSERT_STRING_EQUAL(watched.log, "started running");
+	test_device_let_go(device, TEST_CLOSE);
+	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
+	CU_ASSERT_STRING_EQUAL(watched.log, "started running stopped released");
+	CU_ASSERT_EQUAL(watched.error.code, 0);
+	close_backend();
+}
+
 /* A failure leaves nothing taken: unless the device is slow, it is told when all is given back. */
 static void test_failure_gives_back_first(void)
 {
@@ -755,6 +785,7 @@ static const CU_TestInfo tests[] = {
 	{ "no heartbeat", test_no_heartbeat },
 	{ "the port is taken", test_port_taken },
 	{ "a crash is told before anything is given back", test_crash_at_once },
+	{ "a stop of a crash that was not told yet", test_stop_of_a_crash },
 	{ "a failed start gives back before it is told", test_failure_gives_back_first },
 	{ "a slow device does not delay the news of a crash", test_slow_close },
 	{ "a stop is told when the device has done it", test_slow_stop },

@@ -309,6 +309,16 @@ void test_device_print(struct test_device *device, uint64_t cid, const char *tex
 	pthread_mutex_unlock(&device->lock);
 }
 
+int test_device_console(struct test_device *device, uint64_t cid)
+{
+	int fd;
+
+	pthread_mutex_lock(&device->lock);
+	fd = fcntl(by_cid(device, cid)->console, F_DUPFD_CLOEXEC, 0);
+	pthread_mutex_unlock(&device->lock);
+	return fd;
+}
+
 unsigned int test_device_calls(struct test_device *device, enum test_call call)
 {
 	unsigned int calls;

@@ -75,6 +75,9 @@ void test_device_crash(struct test_device *device, uint64_t cid);
 /* The enclave with this CID prints. */
 void test_device_print(struct test_device *device, uint64_t cid, const char *text);
 
+/* Another write end of its console, so that this has no end before it is closed. */
+int test_device_console(struct test_device *device, uint64_t cid);
+
 /* How often the call was made, and how many threads wait in it now. */
 unsigned int test_device_calls(struct test_device *device, enum test_call call);
 unsigned int test_device_waiting(struct test_device *device, enum test_call call);
