@@ -184,7 +184,7 @@ suite_lab() {
 	lab-large)
 		make_sample "$1/tests/ne_sample_large" 1024
 		pytest_in_lab "$1" large backend=kernel,heartbeat=no "-m large test_lab_clients.py" \
-			--cpus 4 --pool 2-3 --pages 1040 --memory 3072 --regions 1024
+			--cpus 4 --pool 2-3 --pages 1040 --memory 4096 --regions 1024
 		;;
 	lab-drop)
 		for command in SLOT_ALLOC SLOT_ADD_MEM SLOT_ADD_VCPU ENCLAVE_START; do

@@ -11,6 +11,7 @@ import time
 
 import device_port
 import pytest
+from eif_image import padded
 from guest import image
 from harness import eventually, seconds
 from test_lab_enclave import VALUES, with_command  # noqa: F401
@@ -173,21 +174,43 @@ def start_of_the_sample(clients, path):
     return taken
 
 
-@pytest.mark.large
-@pytest.mark.limit(240)
-def test_2_gib_as_fast_as_the_sample(new_mount, clients, tmp_path):
-    """The same image into 2 GiB of pages of 2 MiB, in turns."""
-    mount = new_mount()
-    enclave = mount.enclave().ready(memory=b"2G\n")
-    path = tmp_path / "image.eif"
-    path.write_bytes(enclave.get("image"))
-    times = [(start_of_ours(enclave), start_of_the_sample(clients, path)) for _ in range(2)]
+def turns(enclave, clients, path, what, rounds=2):
+    """Starts of the same image into 2 GiB of pages of 2 MiB, in turns; our best and the sample's."""
+    times = [(start_of_ours(enclave), start_of_the_sample(clients, path)) for _ in range(rounds)]
     ours, theirs = (min(column) for column in zip(*times))
-    print(f"\n2 GiB in seconds, ours and the sample's: "
+    print(f"\n2 GiB, {what}, in seconds, ours and the sample's: "
           f"{', '.join(f'{a:.2f} {b:.2f}' for a, b in times)}\n"
           f"  before: the sample's best {theirs:.2f} s\n  after:  ours {ours:.2f} s, "
           f"ratio {ours / theirs:.2f}")
+    return ours, theirs
+
+
+@pytest.mark.large
+@pytest.mark.limit(240)
+def test_2_gib_as_fast_as_the_sample(new_mount, clients, tmp_path):
+    enclave = new_mount().enclave().ready(memory=b"2G\n")
+    path = tmp_path / "image.eif"
+    path.write_bytes(enclave.get("image"))
+    ours, theirs = turns(enclave, clients, path, "a small image")
     assert ours <= theirs
+
+
+@pytest.mark.large
+@pytest.mark.limit(480)
+def test_300_mib_in_six_tenths_of_the_samples_time(new_mount, clients, tmp_path):
+    """Both are the best of few starts: where that is missed, there are more of them, twice at most."""
+    path = tmp_path / "image.eif"
+    path.write_bytes(padded(300 << 20))
+    enclave = new_mount().enclave().ready(memory=b"2G\n", image=path.read_bytes())
+    # The image has been looked at by then, as it is when somebody starts it later.
+    assert enclave.get("measurements").startswith(b"PCR0")
+    times = []
+    for _ in range(3):
+        times.append(turns(enclave, clients, path, "an image of 300 MiB"))
+        ours, theirs = (min(column) for column in zip(*times))
+        if ours <= 0.6 * theirs:
+            break
+    assert ours <= 0.6 * theirs, times
 
 
 @pytest.mark.large
