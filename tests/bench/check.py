@@ -23,10 +23,10 @@ RATIOS = {"pread": 1.22, "open+read+close": 1.16, "open(TRUNC)+write+close": 1.1
           "mkdir+rmdir": 1.26}
 IMAGE_RATIO = 0.65
 STALL_USEC = 2000
-# Where a reader of an idle nefs has to wait so long itself; a GiB that the loop gives back is 120 ms.
+# Where others are busy and a reader of an idle nefs has to wait so long itself; a GiB that the loop gives back is 120 ms.
 STALL_RATIO, STALL_MOST_USEC = 3, 20000
 GROWTH = 256 << 10
-LIVES = (100, 10000)
+FILL, LIVES = 1000, (100, 10000)
 RUNNING, SECONDS = 100, 30
 
 
@@ -82,9 +82,12 @@ def check_image(rig):
 
 
 def check_stall(rig):
-    found = {}
-    for phase, ((_, median, ours, most), (_, _, idle, _)) in measures.stall(rig, 1024).items():
-        bar = max(STALL_USEC, min(STALL_RATIO * idle, STALL_MOST_USEC))
+    found, others = {}, Others(rig)
+    phases = measures.stall(rig, 1024)
+    busy = others.share() > QUIET
+    for phase, ((_, median, ours, most), (_, _, idle, _)) in phases.items():
+        # A quiet machine is no excuse, however long the idle one's reader waited.
+        bar = max(STALL_USEC, min(STALL_RATIO * idle, STALL_MOST_USEC)) if busy else STALL_USEC
         found[f"a reader while 1 GiB of another's image is {phase}"] = (
             ours <= bar, f"p50 {median:.0f}, p99 {ours:.0f}, longest {most:.0f} us, p99 of an idle nefs "
             f"{idle:.0f} us, at most {bar:.0f}")
@@ -92,7 +95,7 @@ def check_stall(rig):
 
 
 def check_rest(rig):
-    (begin, end), (wake_ups, threads) = measures.growth_and_rest(rig, *LIVES, RUNNING, SECONDS)
+    (begin, end), (wake_ups, threads) = measures.growth_and_rest(rig, FILL, *LIVES, RUNNING, SECONDS)
     return {
         f"memory after {LIVES[1]} lives": (
             end - begin <= GROWTH, f"{begin >> 10} KiB after {LIVES[0]}, then {(end - begin) >> 10:+d} KiB, "
@@ -103,7 +106,8 @@ def check_rest(rig):
 
 GROUPS = {"ratios": (check_ratios, {}),
           "image": (check_image, {}),
-          "stall": (check_stall, {}),
+          # A p99 is of a few hundred reads that share two CPUs with what they are measured beside.
+          "stall": (check_stall, {"tries": 6}),
           # No work of others adds to these.
           "rest": (check_rest, {"tries": 2, "quiet": 1})}
 

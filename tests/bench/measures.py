@@ -162,16 +162,18 @@ def rest(nefs, enclaves, seconds, calm=11):
     return nefs.wake_ups() - before, len(threads)
 
 
-def growth_and_rest(rig, first, last, enclaves, seconds):
+def growth_and_rest(rig, before, first, last, enclaves, seconds):
     """
     ((memory after the first lives, after the last), (wake-ups, threads)): the daemon's own memory in
-    bytes, and rest() of another daemon at the same time. Nothing is mounted or unmounted meanwhile: each
+    bytes, and rest() of another daemon at the same time. The lives before fill the journal, which keeps
+    2,048 records of the hundreds of bytes that theirs have, and are not counted. Nothing is mounted or unmounted meanwhile: each
     nefs looks at every such change, for it may be its own.
     """
     memory, failures = [], []
 
     def live(nefs):
         try:
+            lives(nefs, before)
             for count in (first, last - first):
                 lives(nefs, count)
                 memory.append(nefs.smaps("Anonymous"))

@@ -75,9 +75,11 @@ def start(rig, smoke):
 
 def rest(rig, smoke):
     """Memory over lives, and wake-ups with nothing to do."""
-    first, last, enclaves, seconds = (10, 50, 10, 2) if smoke else (100, 10000, 100, 30)
+    before, first, last, enclaves, seconds = (
+        (10, 10, 50, 10, 2) if smoke else (1000, 100, 10000, 100, 30))
     title("memory over lives; wake-ups at rest")
-    (begin, end), (wakes, threads) = measures.growth_and_rest(rig, first, last, enclaves, seconds)
+    (begin, end), (wakes, threads) = measures.growth_and_rest(
+        rig, before, first, last, enclaves, seconds)
     print(f"{begin >> 10} KiB after {first} lives, {(end - begin) >> 10:+d} KiB after {last}")
     print(f"{enclaves} running: {wakes} wake-ups of {threads} threads in {seconds} s")
 
