@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -191,7 +192,7 @@ struct crash {
 	pid_t pid;
 	const char *directory, *source, *text;
 	int trigger, journal;
-	bool *before; /* which fds nefs had */
+	ino_t *before; /* of each fd that nefs had; 0: it had none */
 	struct samples device, ours, whole;
 };
 
@@ -246,20 +247,22 @@ static int look_at_fds(const struct crash *crash, bool find)
 	if (!fds)
 		fail(path);
 	if (!find)
-		memset(crash->before, 0, FDS_MAX * sizeof(bool));
+		memset(crash->before, 0, FDS_MAX * sizeof(crash->before[0]));
 	while (copy < 0 && (entry = readdir(fds))) {
 		int fd = atoi(entry->d_name);
+		struct stat status;
 		ssize_t length;
 
-		if (entry->d_name[0] == '.' || fd >= FDS_MAX)
+		if (entry->d_name[0] == '.' || fd >= FDS_MAX ||
+			fstatat(dirfd(fds), entry->d_name, &status, 0))
 			continue;
 		if (!find) {
-			crash->before[fd] = true;
+			crash->before[fd] = status.st_ino;
 			continue;
 		}
-		length = crash->before[fd]
-				 ? -1
-				 : readlinkat(dirfd(fds), entry->d_name, link, sizeof(link) - 1);
+		if (crash->before[fd] == status.st_ino)
+			continue;
+		length = readlinkat(dirfd(fds), entry->d_name, link, sizeof(link) - 1);
 		if (length < 0)
 			continue;
 		link[length] = '\0';
@@ -319,7 +322,10 @@ static void one_crash(struct crash *crash, bool apart)
 
 	until(crash, "slot", "");
 	if (apart) {
-		/* What is told at once may be closed a moment later. */
+		/*
+		 * What is told at once may be closed a moment later. A simulated device's fds have inodes of
+		 * their own, so that one that was closed and is there again is no matter; Linux's share one.
+		 */
 		usleep(20 * SETTLE_USEC);
 		look_at_fds(crash, false);
 	}
@@ -364,7 +370,7 @@ static void crash_rounds(int rounds, char **words)
 		.text = words[4],
 		.trigger = open_or_fail(words[3], strchr(words[4], '@') ? O_RDWR : O_WRONLY),
 		.journal = -1,
-		.before = calloc(FDS_MAX, sizeof(bool)) };
+		.before = calloc(FDS_MAX, sizeof(ino_t)) };
 	char path[512];
 
 	if (!crash.before)
