@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Staged files and lock directories (nefs/staging.h), and their renames (nefs/rename.c). */
+#include "bare_tree.h"
+#include "cunit_main.h"
+#include "failing_memory.h"
+#include "operations.h"
+#include "values.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+
+/* ---- rows that a staged file can be committed to ---- */
+
+static int outcome;		   /* what store returns */
+static char stored[VALUE_MAX + 2]; /* what it was given */
+static size_t stored_size;
+static struct spool_file *adopted;
+static struct parked_list waiting;
+
+static int store(struct node *node, const char *text, size_t size, struct nefs_error *err)
+{
+	memcpy(stored, text, size);
+	stored[size] = '\0';
+	stored_size = size;
+	return outcome < 0 ? nefs_error_set(err, -outcome, "it is told %d", -outcome) : outcome;
+}
+
+static void reset(struct node *node)
+{
+	strcpy(stored, "(reset)");
+}
+
+static struct parked *park(struct node *node, fuse_req_t req)
+{
+	return parked_add(&waiting, req);
+}
+
+static int adopt(struct node *node, struct node *staged, struct nefs_error *err)
+{
+	if (outcome < 0)
+		return nefs_error_set(err, -outcome, "it is told %d", -outcome);
+	adopted = staged_of(staged)->file;
+	spool_file_ref(adopted);
+	return 0;
+}
+
+static const struct control_ops start_ops = { .park = park };
+static const struct control_ops image_ops = { .adopt = adopt };
+static const struct control rows[] = {
+	{ .name = "value",
+		.mode = 0644,
+		.flags = CONTROL_SETTABLE,
+		.store = store,
+		.reset = reset },
+	{ .name = "start", .mode = 0644, .store = store, .ops = &start_ops },
+	{ .name = "image", .mode = 0600, .ops = &image_ops },
+	{ .name = "state", .mode = 0444 },
+	CONTROL_ERROR_ROW,
+	{ .name = NULL },
+};
+
+static struct bare_tree bare;
+static struct bare_directory *web;
+static struct directory *directory;
+
+static void set_up(void)
+{
+	bare_tree_set_up(&bare, NULL);
+	web = bare_directory_new(&bare, bare.tree.root, "web", rows);
+	directory = &web->directory;
+	outcome = 0;
+	*stored = '\0';
+	stored_size = 0;
+	adopted = NULL;
+	LIST_INIT(&waiting);
+}
+
+static void tear_down(void)
+{
+	spool_file_unref(adopted);
+	bare_tree_tear_down(&bare);
+}
+
+static struct staged *stage(const char *name, const char *content)
+{
+	struct nefs_error err = { 0 };
+	struct staged *staged = NULL;
+	size_t size = strlen(content);
+
+	CU_ASSERT_EQUAL_FATAL(staged_create(directory, name, 0100640, 1, 2, &staged, &err), 0);
+	CU_ASSERT_EQUAL(spool_write(staged->file, content, size, 0, &err), (ssize_t)size);
+	return staged;
+}
+
+static struct directory *lock(const char *name)
+{
+	struct nefs_error err = { 0 };
+	struct node *made = NULL;
+
+	CU_ASSERT_EQUAL_FATAL(staging_mkdir(directory, name, 0700, 1, 2, &made, &err), 0);
+	return made->directory;
+}
+
+static unsigned int files_known(void)
+{
+	const struct staged *staged;
+	unsigned int count = 0;
+
+	LIST_FOREACH(staged, &web->staging.known, known)
+	count++;
+	return count;
+}
+
+static void check_counts(unsigned int names, unsigned int files)
+{
+	CU_ASSERT_EQUAL(web->staging.count, names);
+	CU_ASSERT_EQUAL(files_known(), files);
+}
+
+/* ---- files ---- */
+
+static void test_create(void)
+{
+	struct staged *staged = stage("value.tmp", "5\n");
+	struct node *node = &staged->node;
+
+	CU_ASSERT_PTR_EQUAL(directory_find(directory, "value.tmp"), node);
+	CU_ASSERT_PTR_EQUAL(staged_of(node), staged);
+	CU_ASSERT_PTR_NULL(staged_of(directory_row(directory, "value")));
+	CU_ASSERT_PTR_NULL(staged_of(&directory->node));
+	CU_ASSERT_EQUAL(node->mode, S_IFREG | 0640);
+	CU_ASSERT_EQUAL(node->uid, 1);
+	CU_ASSERT_EQUAL(node->gid, 2);
+	CU_ASSERT_EQUAL(node->ops->size(node), 2);
+	CU_ASSERT_EQUAL(node_cache_seconds(node), 0.0);
+	check_counts(1, 1);
+	staged_unlink(staged);
+	check_counts(0, 0);
+	CU_ASSERT_PTR_NULL(directory_find(directory, "value.tmp"));
+}
+
+static void test_refused_names(void)
+{
+	char name[NAME_MAX + 2];
+	struct nefs_error err = { 0 };
+	struct staged *staged = NULL;
+	struct node *made = NULL;
+	struct directory *in_lock;
+
+	stage("there", "");
+	in_lock = lock("there.lock");
+	CU_ASSERT_EQUAL(staged_create(directory, "there", 0600, 0, 0, &staged, &err), -EEXIST);
+	CU_ASSERT_EQUAL(staged_create(directory, "there.lock", 0600, 0, 0, &staged, &err), -EEXIST);
+	CU_ASSERT_EQUAL(staged_create(directory, "value", 0600, 0, 0, &staged, &err), -EEXIST);
+	CU_ASSERT_EQUAL(staging_mkdir(directory, "there", 0700, 0, 0, &made, &err), -EEXIST);
+	CU_ASSERT_EQUAL(staging_mkdir(directory, "there.lock", 0700, 0, 0, &made, &err), -EEXIST);
+	CU_ASSERT_EQUAL(staging_mkdir(directory, "folder", 0700, 0, 0, &made, &err), -EPERM);
+	CU_ASSERT_EQUAL(staging_mkdir(directory, ".lock", 0700, 0, 0, &made, &err), -EPERM);
+	/* Nothing is staged in a lock. */
+	CU_ASSERT_EQUAL(staged_create(in_lock, "x", 0600, 0, 0, &staged, &err), -EPERM);
+	CU_ASSERT_PTR_NULL(in_lock->ops->mkdir);
+	memset(name, 'n', sizeof(name));
+	name[NAME_MAX + 1] = '\0';
+	CU_ASSERT_EQUAL(staged_create(directory, name, 0600, 0, 0, &staged, &err), -ENAMETOOLONG);
+	check_counts(2, 1);
+	name[NAME_MAX] = '\0';
+	CU_ASSERT_EQUAL(staged_create(directory, name, 0600, 0, 0, &staged, &err), 0);
+	check_counts(3, 2);
+}
+
+static void test_limit(void)
+{
+	struct nefs_error err = { 0 };
+	struct staged *staged = NULL;
+	struct node *made = NULL;
+	char name[32];
+
+	for (int i = 0; i < STAGED_COUNT_MAX / 2; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		stage(name, "");
+		snprintf(name, sizeof(name), "d%d.lock", i);
+		lock(name);
+	}
+	check_counts(STAGED_COUNT_MAX, STAGED_COUNT_MAX / 2);
+	CU_ASSERT_EQUAL(staged_create(directory, "more", 0600, 0, 0, &staged, &err), -ENOSPC);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "more: 64 files"));
+	CU_ASSERT_EQUAL(staging_mkdir(directory, "more.lock", 0700, 0, 0, &made, &err), -ENOSPC);
+	/* Each name that goes makes room, whichever it is. */
+	staged_unlink(staged_of(directory_find(directory, "f0")));
+	lock("more.lock");
+	made = directory_find(directory, "d0.lock");
+	CU_ASSERT_EQUAL(made->directory->ops->rmdir(made->directory, &err), 0);
+	stage("more", "");
+	check_counts(STAGED_COUNT_MAX, STAGED_COUNT_MAX / 2);
+	staging_unlink_all(directory);
+	check_counts(0, 0);
+	CU_ASSERT_PTR_NULL(directory_next(directory, 0));
+}
+
+/* An unlinked file lasts for as long as the kernel or a handle has it. */
+static void test_unlinked(void)
+{
+	struct staged *staged = stage("x", "text");
+	struct handle *handle;
+	struct fuse_req req = bare_request(&bare);
+
+	node_remember(&staged->node);
+	handle = handle_new(&staged->node, O_RDWR);
+	staged_unlink(staged);
+	check_counts(0, 1);
+	staged->node.ops->read(&req, handle, 10, 1);
+	CU_ASSERT_EQUAL(req.size, 3);
+	node_forget(&staged->node, 1);
+	check_counts(0, 1);
+	handle_free(handle);
+	check_counts(0, 0);
+	/* The other way round. */
+	staged = stage("x", "");
+	node_remember(&staged->node);
+	handle = handle_new(&staged->node, O_RDWR);
+	staged_unlink(staged);
+	handle_free(handle);
+	check_counts(0, 1);
+	node_forget(&staged->node, 1);
+	check_counts(0, 0);
+	/* A name alone keeps it, too. */
+	staged = stage("x", "");
+	node_remember(&staged->node);
+	node_forget(&staged->node, 1);
+	check_counts(1, 1);
+}
+
+static void test_content(void)
+{
+	struct staged *staged = stage("x", "12345");
+	const struct node_ops *ops = staged->node.ops;
+	struct handle *handle = handle_new(&staged->node, O_RDWR);
+	struct fuse_req req = bare_request(&bare);
+
+	CU_ASSERT_EQUAL(ops->open(handle), 0);
+	CU_ASSERT_EQUAL(staged->file->size, 5);
+	ops->write(&req, handle, "ab", 2, 1);
+	CU_ASSERT_EQUAL(req.reply, REPLY_WRITE);
+	handle->flags |= O_APPEND;
+	ops->write(&req, handle, "67", 2, 0);
+	req = bare_request(&bare);
+	ops->read(&req, handle, 100, 0);
+	CU_ASSERT_EQUAL(req.size, 7);
+	CU_ASSERT_EQUAL(memcmp(req.data, "1ab4567", 7), 0);
+	CU_ASSERT_EQUAL(ops->resize(&staged->node, 3), 0);
+	CU_ASSERT_EQUAL(staged->file->size, 3);
+	CU_ASSERT_EQUAL(ops->poll(handle), POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM);
+	handle->flags = O_RDWR;
+	req = bare_request(&bare);
+	ops->write(&req, handle, "x", 1, SPOOL_FILE_MAX);
+	CU_ASSERT_EQUAL(req.error, EFBIG);
+	/* What an image has taken over is not this file's to change any more. */
+	spool_file_ref(staged->file);
+	handle->flags = O_RDWR | O_TRUNC;
+	CU_ASSERT_EQUAL(ops->open(handle), 0);
+	CU_ASSERT_EQUAL(ops->resize(&staged->node, 0), -EBUSY);
+	req = bare_request(&bare);
+	ops->write(&req, handle, "x", 1, 0);
+	CU_ASSERT_EQUAL(req.error, EBUSY);
+	CU_ASSERT_EQUAL(staged->file->size, 3);
+	spool_file_unref(staged->file);
+	CU_ASSERT_EQUAL(ops->open(handle), 0);
+	CU_ASSERT_EQUAL(staged->file->size, 0);
+	handle_free(handle);
+}
+
+static void test_no_memory(void)
+{
+	struct nefs_error err = { 0 };
+	struct staged *staged = NULL;
+	struct node *made = NULL;
+	unsigned int nth;
+	int result;
+
+	for (nth = 0; memory_fail(nth),
+	    result = staged_create(directory, "x", 0600, 0, 0, &staged, &err), memory_failed();
+		nth++) {
+		CU_ASSERT_EQUAL(result, -ENOMEM);
+		check_counts(0, 0);
+		CU_ASSERT_PTR_NULL(directory_find(directory, "x"));
+	}
+	CU_ASSERT_TRUE(nth > 2);
+	CU_ASSERT_EQUAL(result, 0);
+	for (nth = 0; memory_fail(nth),
+	    result = staging_mkdir(directory, "x.lock", 0700, 0, 0, &made, &err), memory_failed();
+		nth++) {
+		CU_ASSERT_EQUAL(result, -ENOMEM);
+		check_counts(1, 1);
+	}
+	CU_ASSERT_EQUAL(result, 0);
+	check_counts(2, 1);
+}
+
+/* ---- renames ---- */
+
+static struct fuse_req rename_to(const char *name, const char *new_name, unsigned int flags)
+{
+	struct fuse_req req = bare_request(&bare);
+	fuse_ino_t ino = node_id(&directory->node);
+
+	op_rename(&req, ino, name, ino, new_name, flags);
+	return req;
+}
+
+static void check_rename(const char *name, const char *new_name, unsigned int flags, int expected)
+{
+	struct fuse_req req = rename_to(name, new_name, flags);
+
+	if (req.error != expected)
+		printf("%s to %s: %d\n", name, new_name, req.error);
+	CU_ASSERT_EQUAL(req.reply, REPLY_ERROR);
+	CU_ASSERT_EQUAL(req.answers, 1);
+	CU_ASSERT_EQUAL(req.error, expected);
+}
+
+static void test_commit(void)
+{
+	char longest[VALUE_MAX + 2];
+
+	stage("t", "5\n");
+	check_rename("t", "value", 0, 0);
+	CU_ASSERT_STRING_EQUAL(stored, "5\n");
+	check_counts(0, 0);
+	/* Refused: the file keeps its name, and the sentence is told. */
+	stage("t", "6");
+	outcome = -ERANGE;
+	check_rename("t", "value", 0, ERANGE);
+	check_counts(1, 1);
+	CU_ASSERT_STRING_EQUAL(directory->error, "value: it is told 34");
+	outcome = 0;
+	check_rename("t", "value", RENAME_NOREPLACE, EEXIST);
+	check_rename("t", "state", 0, EPERM);
+	CU_ASSERT_STRING_EQUAL(directory->error, "state: it can only be read");
+	check_rename("t", "value", 0, 0);
+	CU_ASSERT_PTR_NULL(directory->error);
+	/* An empty one changes nothing, and is gone; one that is too long is refused. */
+	*stored = '\0';
+	stage("t", "");
+	check_rename("t", "value", 0, 0);
+	CU_ASSERT_STRING_EQUAL(stored, "");
+	memset(longest, '1', sizeof(longest));
+	longest[VALUE_MAX + 1] = '\0';
+	stage("t", longest);
+	check_rename("t", "value", 0, E2BIG);
+	longest[VALUE_MAX] = '\0';
+	stage("u", longest);
+	check_rename("u", "value", 0, 0);
+	CU_ASSERT_EQUAL(stored_size, VALUE_MAX);
+	check_counts(1, 1);
+}
+
+/* A row that was unlinked is free, and there again after a commit. */
+static void test_commit_to_hidden(void)
+{
+	struct node *row = directory_row(directory, "value");
+
+	row->hidden = true;
+	stage("t", "5");
+	outcome = -EINVAL;
+	check_rename("t", "value", RENAME_NOREPLACE, EINVAL);
+	CU_ASSERT_TRUE(row->hidden);
+	outcome = 0;
+	check_rename("t", "value", RENAME_NOREPLACE, 0);
+	CU_ASSERT_FALSE(row->hidden);
+	CU_ASSERT_STRING_EQUAL(stored, "5");
+}
+
+static void test_adopt(void)
+{
+	struct staged *staged = stage("t", "an image");
+	struct spool_file *file = staged->file;
+
+	outcome = -EBUSY;
+	check_rename("t", "image", 0, EBUSY);
+	CU_ASSERT_STRING_EQUAL(directory->error, "image: it is told 16");
+	check_counts(1, 1);
+	outcome = 0;
+	check_rename("t", "image", 0, 0);
+	CU_ASSERT_PTR_EQUAL(adopted, file);
+	CU_ASSERT_EQUAL(file->refs, 1);
+	check_counts(0, 0);
+}
+
+/* The file waits, with its name, for what its content has begun. */
+static void test_parked_commit(void)
+{
+	struct fuse_req req = bare_request(&bare);
+	fuse_ino_t ino = node_id(&directory->node);
+
+	outcome = STORE_PARKED;
+	stage("t", "1");
+	op_rename(&req, ino, "t", ino, "start", 0);
+	CU_ASSERT_EQUAL(req.answers, 0);
+	check_counts(1, 1);
+	parked_answer(&waiting, 0, -ENOMEM);
+	CU_ASSERT_EQUAL(req.error, ENOMEM);
+	check_counts(1, 1);
+	req = bare_request(&bare);
+	op_rename(&req, ino, "t", ino, "start", 0);
+	parked_answer(&waiting, 0, 0);
+	CU_ASSERT_EQUAL(req.answers, 1);
+	CU_ASSERT_EQUAL(req.error, 0);
+	check_counts(0, 0);
+	/* A signal: the file is still there. */
+	stage("t", "1");
+	req = bare_request(&bare);
+	req.interrupted = true;
+	op_rename(&req, ino, "t", ino, "start", 0);
+	CU_ASSERT_EQUAL(req.answers, 1);
+	CU_ASSERT_EQUAL(req.error, EINTR);
+	check_counts(1, 1);
+}
+
+static void test_rename_names(void)
+{
+	struct staged *staged = stage("a", "a");
+	char name[NAME_MAX + 2];
+
+	memset(name, 'n', sizeof(name));
+	name[NAME_MAX + 1] = '\0';
+	stage("b", "b");
+	lock("a.lock");
+	lock("b.lock");
+	check_counts(4, 2);
+	check_rename("none", "c", 0, ENOENT);
+	check_rename("a", "c", RENAME_EXCHANGE, EINVAL);
+	check_rename("a", "b", RENAME_NOREPLACE, EEXIST);
+	check_rename("a", "a.lock", 0, EISDIR);
+	check_rename("a.lock", "a", 0, ENOTDIR);
+	check_rename("a.lock", "value", 0, EPERM);
+	check_rename("a", name, 0, ENAMETOOLONG);
+	check_rename("value", "c", 0, EPERM);
+	check_counts(4, 2);
+	check_rename("a", "a", 0, 0);
+	check_rename("a", "c", 0, 0);
+	check_counts(4, 2);
+	check_rename("c", "b", 0, 0);
+	CU_ASSERT_PTR_EQUAL(directory_find(directory, "b"), &staged->node);
+	check_counts(3, 1);
+	check_rename("a.lock", "b.lock", 0, 0);
+	check_rename("b.lock", "c.lock", 0, 0);
+	check_counts(2, 1);
+}
+
+static void test_rename_elsewhere(void)
+{
+	struct bare_directory *db = bare_directory_new(&bare, bare.tree.root, "db", rows);
+	struct fuse_req req = bare_request(&bare);
+
+	stage("t", "5");
+	op_rename(&req, node_id(&directory->node), "t", node_id(&db->directory.node), "t", 0);
+	CU_ASSERT_EQUAL(req.error, EXDEV);
+	/* Directories with a rename of their own decide it, and the sentence is their parent's. */
+	req = bare_request(&bare);
+	op_rename(&req, FUSE_ROOT_ID, "web", FUSE_ROOT_ID, "www", 0);
+	CU_ASSERT_EQUAL(req.error, 0);
+	CU_ASSERT_STRING_EQUAL(directory->node.name, "www");
+	web->busy = true;
+	req = bare_request(&bare);
+	op_rename(&req, FUSE_ROOT_ID, "www", FUSE_ROOT_ID, "web", 0);
+	CU_ASSERT_EQUAL(req.error, EBUSY);
+	CU_ASSERT_EQUAL(req.answers, 1);
+	CU_ASSERT_STRING_EQUAL(directory->node.name, "www");
+}
+
+static const CU_TestInfo tests[] = {
+	{ "a staged file", test_create },
+	{ "names that are refused", test_refused_names },
+	{ "names have a limit", test_limit },
+	{ "unlinked while somebody has it", test_unlinked },
+	{ "content", test_content },
+	{ "no memory", test_no_memory },
+	{ "a rename over a value is one write", test_commit },
+	{ "a rename to what was unlinked", test_commit_to_hidden },
+	{ "a rename over an image hands it over", test_adopt },
+	{ "a rename that waits", test_parked_commit },
+	{ "names that change", test_rename_names },
+	{ "renames elsewhere, and of directories", test_rename_elsewhere },
+	CU_TEST_INFO_NULL,
+};
+
+int main(void)
+{
+	return cunit_run("staging", tests, set_up, tear_down);
+}
