@@ -16,9 +16,15 @@
 static int make_directories(const char *path)
 {
 	NEFS_AUTO_FREE char *copy = strdup(path);
+	size_t length = strlen(path);
 
 	if (!copy)
 		return -ENOMEM;
+	if (!length)
+		return -ENOENT;
+	/* A slash at its end would make the last one a parent of nothing. */
+	while (length > 1 && copy[length - 1] == '/')
+		copy[--length] = '\0';
 	for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
 		if (mkdir(copy, 0755) && errno != EEXIST)

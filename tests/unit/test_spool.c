@@ -73,6 +73,8 @@ static void test_directories(void)
 	} rows[] = {
 		{ "made", 0, 0 },
 		{ "below/others/made", 0, 0 },
+		{ "with//slashes/", 0, 0 },
+		{ "slash/", 0, 0 },
 		{ "private", 0700, 0 },
 		{ "open", 0755, -EPERM },
 		{ "group", 0710, -EPERM },
@@ -101,7 +103,8 @@ static void test_directories(void)
 		spool_close(&other);
 		rmdir(path);
 	}
-	for (const char *const *left = (const char *const[]){ "below/others", "below", NULL };
+	for (const char *const *left =
+			(const char *const[]){ "below/others", "below", "with", NULL };
 		*left; left++) {
 		snprintf(path, sizeof(path), "%s/%s", base, *left);
 		CU_ASSERT_EQUAL(rmdir(path), 0);
@@ -128,6 +131,8 @@ static void test_no_directory(void)
 	CU_ASSERT_TRUE(spool_open(&other, link, NULL, &err) < 0);
 	CU_ASSERT_EQUAL(other.directory, -1);
 	unlink(link);
+	CU_ASSERT_EQUAL(spool_open(&other, "", NULL, &err), -ENOENT);
+	CU_ASSERT_EQUAL(other.directory, -1);
 	memory_fail(0);
 	CU_ASSERT_EQUAL(spool_open(&other, path, NULL, &err), -ENOMEM);
 	CU_ASSERT_TRUE(memory_failed());
