@@ -38,12 +38,19 @@ void control_show_error(struct node *node, FILE *out)
 		fprintf(out, "%s\n", node->directory->error);
 }
 
+/* The directory whose `error` tells what is refused in this one. */
+static struct directory *that_tells(struct directory *directory)
+{
+	while (!directory->error_node && directory->parent)
+		directory = directory->parent;
+	return directory;
+}
+
 void control_set_error(struct directory *directory, const char *sentence)
 {
 	char *after;
 
-	while (!directory->error_node && directory->parent)
-		directory = directory->parent;
+	directory = that_tells(directory);
 	if (!directory->error_node || directory->removed)
 		return;
 	/* A change is one event for its pollers; the same again is none. */
@@ -57,12 +64,11 @@ void control_set_error(struct directory *directory, const char *sentence)
 	node_changed(directory->error_node);
 }
 
-static void log_refusal(
-	const struct directory *directory, const char *file, const struct nefs_error *err)
+static void log_refusal(struct directory *directory, const char *file, const struct nefs_error *err)
 {
 	const struct log_event event = {
 		.event = "refused",
-		.enclave = directory->node.name,
+		.enclave = that_tells(directory)->node.name,
 		.file = file,
 		.error = err->text,
 		.errno_code = err->code,

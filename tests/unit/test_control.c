@@ -6,9 +6,24 @@
 #include "values.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <nefs/log.h>
 #include <poll.h>
 
 #define ALWAYS (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM)
+
+/* ---- the log ---- */
+
+static unsigned int logged; /* refusals */
+static char logged_as[256]; /* the last of them */
+
+void log_event(struct log *log, const struct log_event *event)
+{
+	logged++;
+	CU_ASSERT_STRING_EQUAL(event->event, "refused");
+	snprintf(logged_as, sizeof(logged_as), "%s, %s, %d: %s",
+		event->enclave ? event->enclave : "nobody", event->file ? event->file : "nothing",
+		event->errno_code, event->error);
+}
 
 /* ---- rows ---- */
 
@@ -137,6 +152,7 @@ static void set_up(void)
 	outcome = 0;
 	is_readable = false;
 	closed = 0;
+	logged = 0;
 	LIST_INIT(&waiting);
 }
 
@@ -457,6 +473,29 @@ static void test_error_of_parent(void)
 	directory_unref(alone);
 }
 
+/* Each refusal is logged, as that of the directory whose `error` tells it. */
+static void test_log(void)
+{
+	struct directory *nested =
+		&bare_directory_new(&bare, web, "x.lock", nested_rows)->directory;
+	struct directory *special =
+		&bare_directory_new(&bare, bare.tree.root, "sim", nested_rows)->directory;
+
+	outcome = -ERANGE;
+	write_row(VALUE, "x");
+	write_row(VALUE, "x");
+	CU_ASSERT_EQUAL(logged, 2);
+	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 34: value: it is told 34");
+	control_store(directory_row(nested, "value"), "x", 1);
+	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 34: value: it is told 34");
+	control_store(directory_row(special, "value"), "x", 1);
+	CU_ASSERT_STRING_EQUAL(logged_as, "nobody, value, 34: value: it is told 34");
+	CU_ASSERT_EQUAL(logged, 4);
+	outcome = 0;
+	write_row(VALUE, "x");
+	CU_ASSERT_EQUAL(logged, 4);
+}
+
 /* ---- no memory ---- */
 
 static void test_no_memory(void)
@@ -492,6 +531,7 @@ static const CU_TestInfo tests[] = {
 	{ "a read that waits", test_parked_read },
 	{ "error: what was refused last", test_error },
 	{ "error: a directory without one", test_error_of_parent },
+	{ "the log: what was refused", test_log },
 	{ "no memory", test_no_memory },
 	CU_TEST_INFO_NULL,
 };
