@@ -8,8 +8,8 @@
 #include "directory.h"
 #include "fake_backend.h"
 #include "life.h"
+#include "temporary.h"
 #include <errno.h>
-#include <sys/stat.h>
 
 /* ---- what libfuse would do ---- */
 
@@ -35,7 +35,7 @@ void fuse_req_interrupt_func(fuse_req_t req, fuse_interrupt_func_t function, voi
 
 static struct fs *fs;
 static struct enclave *web;
-static char spool[] = "/tmp/nefs-test-life.XXXXXX";
+static char spool[TEMPORARY_MAX];
 
 static void set(const char *file, const char *text)
 {
@@ -633,8 +633,7 @@ int main(void)
 {
 	int status;
 
-	if (!mkdtemp(spool) || chmod(spool, 0700))
-		return EXIT_FAILURE;
+	temporary_directory(spool, "nefs-life");
 	status = cunit_run("life", tests, NULL, NULL);
 	rmdir(spool);
 	return status;
