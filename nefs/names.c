@@ -152,8 +152,11 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	}
 	failed = file_open(node, info);
 	if (failed) {
+		/* It is not made, then: a row is without its name again. */
 		if (staged_of(node))
 			staged_unlink(staged_of(node));
+		else
+			node->hidden = true;
 		fuse_reply_err(req, failed);
 		return;
 	}

@@ -274,6 +274,7 @@ static void test_create_fails(void)
 	CHECK_ERROR(0);
 	op_create(next(), ino, "closed", 0600, &info);
 	CHECK_ERROR(EMFILE);
+	CU_ASSERT_TRUE(row("closed")->hidden);
 }
 
 /* ---- open files ---- */
