@@ -225,24 +225,33 @@ static void test_paths(void)
 /* A path has an end: what does not fit is none, and nothing is written beside it. */
 static void test_long_paths(void)
 {
-	char name[NAME_MAX + 1], guarded[DIRECTORY_PATH_MAX + 16];
+	char name[NAME_MAX + 2], guarded[DIRECTORY_PATH_MAX + 16];
 	struct directory *at = root;
 	size_t length = 0;
 
-	memset(name, 'n', NAME_MAX);
-	name[NAME_MAX] = '\0';
-	for (int depth = 0; depth < 6; depth++) {
+	for (int depth = 0; depth < 3; depth++) {
+		memset(name, 'n', NAME_MAX);
+		name[NAME_MAX] = '\0';
+		at = &make(at, name)->directory;
+		length += NAME_MAX + 1;
+	}
+	/* What is left has room for a name of NAME_MAX, and for none that is longer. */
+	for (size_t last = NAME_MAX - 1; last <= NAME_MAX + 1; last++) {
+		struct directory *deepest;
 		bool fits;
 
-		at = &make(at, name)->directory;
-		length += NAME_MAX + (depth ? 1 : 0);
+		memset(name, 'n', last);
+		name[last] = '\0';
+		deepest = &make(at, name)->directory;
 		memset(guarded, '#', sizeof(guarded));
-		fits = directory_path(&at->node, guarded + 8);
-		CU_ASSERT_EQUAL(fits, length < DIRECTORY_PATH_MAX);
+		fits = directory_path(&deepest->node, guarded + 8);
+		CU_ASSERT_EQUAL(fits, last <= NAME_MAX);
 		if (fits)
-			CU_ASSERT_EQUAL(strlen(guarded + 8), length);
+			CU_ASSERT_EQUAL(strlen(guarded + 8), length + last);
 		CU_ASSERT_EQUAL(memcmp(guarded, "########", 8), 0);
 		CU_ASSERT_EQUAL(memcmp(guarded + 8 + DIRECTORY_PATH_MAX, "########", 8), 0);
+		/* Nor for anything below it. */
+		CU_ASSERT_FALSE(directory_path(directory_row(deepest, "state"), guarded + 8));
 	}
 }
 
