@@ -19,16 +19,23 @@
 
 int control_render(struct node *node, char **text, size_t *size)
 {
-	FILE *out = open_memstream(text, size);
+	struct tree *tree = node->directory->tree;
 
-	if (!out)
+	if (!tree->render)
+		tree->render = open_memstream(&tree->rendered, &tree->rendered_size);
+	if (!tree->render)
 		return -ENOMEM;
+	rewind(tree->render);
 	if (node->control->show)
-		node->control->show(node, out);
-	if (fclose(out)) {
-		free(*text);
+		node->control->show(node, tree->render);
+	if (fflush(tree->render))
 		return -ENOMEM;
-	}
+	*size = tree->rendered_size;
+	*text = malloc(*size + 1);
+	if (!*text)
+		return -ENOMEM;
+	memcpy(*text, tree->rendered, *size);
+	(*text)[*size] = '\0';
 	return 0;
 }
 

@@ -11,20 +11,27 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #define JOURNAL_RECORDS 4096
+
+/* A line that is not longer lies in the ring, whose size is the same from the start. */
+#define JOURNAL_LINE 192
 
 struct journal_record {
 	uint64_t seq;
 	uint64_t enclave; /* its id */
 	uint64_t next;	  /* seq of the same enclave's next record; 0: none yet */
-	char *line;	  /* with its newline */
+	char *line;	  /* with its newline, not terminated: text, or malloc'ed if it is longer */
 	size_t size;
+	char text[JOURNAL_LINE];
 };
 
 struct journal {
 	struct journal_record records[JOURNAL_RECORDS]; /* record seq is at seq % JOURNAL_RECORDS */
 	uint64_t next;					/* seq of the next record; from 1 */
+	time_t second;					/* what `date` says; 0: nothing */
+	char date[32];					/* of that second: 2026-11-25T12:34:56 */
 };
 
 /* The records of one enclave: sequence numbers, 0 for none. */
@@ -45,6 +52,7 @@ struct journal_event {
 	const char *error;
 };
 
+/* An empty one, zeroed before. Takes the memory of all records now: it does not grow by what happens. */
 void journal_init(struct journal *journal);
 
 /*

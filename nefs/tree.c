@@ -3,6 +3,7 @@
 #include "directory.h"
 #include "staging.h"
 #include <errno.h>
+#include <stdlib.h>
 
 void tree_drop_requests(struct tree *tree)
 {
@@ -39,4 +40,9 @@ void tree_release(struct tree *tree)
 
 	while ((directory = LIST_FIRST(&tree->alive)))
 		release(directory);
+	if (tree->render)
+		fclose(tree->render);
+	free(tree->rendered);
+	tree->render = NULL;
+	tree->rendered = NULL;
 }

@@ -8,6 +8,7 @@
 #define NEFS_TREE_H
 
 #include "node.h"
+#include <stdio.h>
 
 struct log;
 struct notifier;
@@ -23,7 +24,11 @@ struct tree {
 	struct spool *spool;	      /* where staged files are */
 	struct log *log;	      /* NULL: refusals are not logged */
 	uint64_t last_ino;	      /* given to a node; the root's is 1 */
-	struct directory_list alive;  /* all directories, those without a name included */
+	/* What control files are rendered with, kept: a new stream zeroes 8 KiB first. NULL at first. */
+	FILE *render;
+	char *rendered;
+	size_t rendered_size;
+	struct directory_list alive; /* all directories, those without a name included */
 };
 
 /* The low-level operations, for fuse_session_new; userdata is the tree. */

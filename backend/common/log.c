@@ -88,21 +88,30 @@ static void add_bytes(struct text *text, const char *bytes, size_t size)
 	text->start[text->size] = '\0';
 }
 
+static bool is_control(char c)
+{
+	return (unsigned char)c < ' ' || c == 0x7f;
+}
+
 /* A line stays one line, whatever a name or a sentence holds. */
 static void add(struct text *text, const char *string)
 {
 	char escaped[8];
 
-	for (; *string; string++) {
-		unsigned char c = (unsigned char)*string;
+	while (*string) {
+		size_t plain = 0;
 
-		if (c >= ' ' && c != 0x7f)
-			add_bytes(text, string, 1);
-		else if (c == '\n')
+		while (string[plain] && !is_control(string[plain]))
+			plain++;
+		add_bytes(text, string, plain);
+		string += plain;
+		if (*string == '\n')
 			add_bytes(text, "\\n", 2);
-		else
+		else if (*string)
 			add_bytes(text, escaped,
-				(size_t)snprintf(escaped, sizeof(escaped), "\\x%02x", c));
+				(size_t)snprintf(escaped, sizeof(escaped), "\\x%02x",
+					(unsigned char)*string));
+		string += *string != '\0';
 	}
 }
 
@@ -195,7 +204,15 @@ static int to_syslog(struct log *log, int priority, const char *line)
 	return send_to(log, &log->syslog, &text);
 }
 
-/* Writes if that does not wait. On a shared pipe another writer may take the room in between. */
+/* What came of a write or send of a text. */
+static int outcome_of(ssize_t written, const struct text *text)
+{
+	if (written < 0)
+		return errno;
+	return (size_t)written == text->size ? 0 : EAGAIN;
+}
+
+/* Writes to somebody's stderr if that does not wait. On a shared pipe another may take the room in between. */
 static int write_now(int fd, const struct text *text)
 {
 	struct pollfd ready = { .fd = fd, .events = POLLOUT };
@@ -207,9 +224,7 @@ static int write_now(int fd, const struct text *text)
 	written = send(fd, text->start, text->size, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (written < 0 && errno == ENOTSOCK)
 		written = write(fd, text->start, text->size);
-	if (written < 0)
-		return errno;
-	return (size_t)written == text->size ? 0 : EAGAIN;
+	return outcome_of(written, text);
 }
 
 static int to_stderr(struct log *log, int priority, const char *line)
@@ -221,7 +236,10 @@ static int to_stderr(struct log *log, int priority, const char *line)
 		add_format(&text, "<%d>", priority);
 	add(&text, line);
 	add_bytes(&text, "\n", 1);
-	return write_now(log->foreground >= 0 ? log->foreground : STDERR_FILENO, &text);
+	/* That one was opened not to wait, and is no socket. */
+	if (log->foreground >= 0)
+		return outcome_of(write(log->foreground, text.start, text.size), &text);
+	return write_now(STDERR_FILENO, &text);
 }
 
 /*
@@ -275,9 +293,31 @@ static void describe(struct text *text, const struct log_event *event)
 	}
 }
 
+/* What the journal keeps beside the text. */
+static void add_fields(struct text *fields, const struct log_event *event, const struct kind *kind)
+{
+	char slot[24];
+
+	add_field(fields, "EVENT", event->event);
+	add_field(fields, "MESSAGE_ID", kind ? kind->message_id : NULL);
+	add_field(fields, "ENCLAVE", event->enclave);
+	add_field(fields, "NEFS_OLD_NAME", event->old_name);
+	add_field(fields, "NEFS_FILE", event->file);
+	if (event->cid)
+		add_number_field(fields, "CID", event->cid);
+	if (event->has_slot) {
+		snprintf(slot, sizeof(slot), "0x%llx", (unsigned long long)event->slot);
+		add_field(fields, "SLOT", slot);
+	}
+	if (event->errno_code)
+		add_number_field(fields, "ERRNO", (unsigned int)event->errno_code);
+	if (event->has_uid)
+		add_number_field(fields, "NEFS_UID", event->uid);
+}
+
 void log_event(struct log *log, const struct log_event *event)
 {
-	char line[TEXT_MAX], room[DATAGRAM_MAX / 4], slot[24];
+	char line[TEXT_MAX], room[DATAGRAM_MAX / 4];
 	struct text text = { line, 0, sizeof(line) };
 	struct text fields = { room, 0, sizeof(room) };
 	int priority = LOG_INFO, saved = errno;
@@ -289,21 +329,8 @@ void log_event(struct log *log, const struct log_event *event)
 	if (kind)
 		priority = event->errno_code ? kind->with_errno : kind->priority;
 	describe(&text, event);
-	add_field(&fields, "EVENT", event->event);
-	add_field(&fields, "MESSAGE_ID", kind ? kind->message_id : NULL);
-	add_field(&fields, "ENCLAVE", event->enclave);
-	add_field(&fields, "NEFS_OLD_NAME", event->old_name);
-	add_field(&fields, "NEFS_FILE", event->file);
-	if (event->cid)
-		add_number_field(&fields, "CID", event->cid);
-	if (event->has_slot) {
-		snprintf(slot, sizeof(slot), "0x%llx", (unsigned long long)event->slot);
-		add_field(&fields, "SLOT", slot);
-	}
-	if (event->errno_code)
-		add_number_field(&fields, "ERRNO", (unsigned int)event->errno_code);
-	if (event->has_uid)
-		add_number_field(&fields, "NEFS_UID", event->uid);
+	if (log->place == PLACE_JOURNAL)
+		add_fields(&fields, event, kind);
 	take(log, priority, line, &fields);
 	errno = saved;
 }

@@ -26,7 +26,7 @@ STALL_USEC = 2000
 # Where others are busy and a reader of an idle nefs has to wait so long itself; a GiB that the loop gives back is 120 ms.
 STALL_RATIO, STALL_MOST_USEC = 3, 20000
 GROWTH = 256 << 10
-FILL, LIVES = 1000, (100, 10000)
+FILL, LIVES = 0, (100, 10000)
 RUNNING, SECONDS = 100, 30
 
 
