@@ -27,8 +27,11 @@ struct tree;
 LIST_HEAD(directory_list, directory);
 LIST_HEAD(handle_list, handle);
 
-/* The largest request, and what stat(2) advises to use. */
-#define NODE_BLOCK_SIZE (1U << 20)
+/*
+ * The largest request, and what stat(2) advises to use: bytes. A read waits behind one or two of them
+ * while an image is written: with 1 MiB that was 3 to 5 ms at p99, and no image was written faster.
+ */
+#define NODE_BLOCK_SIZE (1U << 19)
 
 /* What a kind of file does: control files (control.c), staged ones (staging.c). */
 struct node_ops {

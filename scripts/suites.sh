@@ -323,6 +323,15 @@ suite_doc() {
 	checked layers-try "$NEFS_SOURCE/scripts/check-layers" --try
 }
 
+# The bars that nefs is held to. What is left over of a run that was killed is in $logs, which goes.
+suite_ratios() {
+	local status=0
+
+	TMPDIR=$logs timeout -k 30 "$LIMIT" "$NEFS_SOURCE/scripts/bench" --check "$1" \
+		>"$logs/$suite.output" 2>&1 </dev/null || status=$?
+	tally_line $status "$logs/$suite.output"
+}
+
 suite_man() {
 	local page
 
