@@ -197,6 +197,9 @@ suite_lab() {
 }
 
 suite_fs() {
+	if [[ $1 == *-fuse310 ]] && ! ldd "$1/nefs/nefs" | grep "libfuse3.*$NEFS_FUSE310"; then
+		missing "nefs with libfuse 3.10"
+	fi
 	pytest_of "$1" tests/fs --ignore="$NEFS_SOURCE/$SLOW"
 }
 
@@ -239,11 +242,18 @@ suite_build() {
 	*-clang) export CC=clang ;;
 	*-asan) export CC=gcc && options+=("-Db_sanitize=address,undefined") ;;
 	*-tsan) export CC=gcc && options+=(-Db_sanitize=thread) ;;
+	*-fuse310)
+		# The oldest libfuse that nefs is for, beside the machine's.
+		export CC=gcc
+		export PKG_CONFIG_PATH=$NEFS_FUSE310/pkgconfig LDFLAGS=-Wl,-rpath,$NEFS_FUSE310
+		options+=(-Dtests=false)
+		;;
 	*) export CC=gcc ;;
 	esac
 	# The tests and the benchmarks with them: they have to compile as well.
 	# shellcheck disable=SC2034 # for build_in
-	TARGETS=(all meson-test-prereq meson-benchmark-prereq)
+	TARGETS=(all)
+	[[ $1 == *-fuse310 ]] || TARGETS+=(meson-test-prereq meson-benchmark-prereq)
 	if build_in "$1" "${options[@]}"; then
 		tally 1 0
 	else
