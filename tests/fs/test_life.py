@@ -221,16 +221,16 @@ def test_crash_takes_only_its_own(mount):
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize("name", [b"nonsense", b"", b"\n", b"../x", b"sim", b"x" * 4097])
-def test_crash_of_nothing(mount, running, name):
-    result = mount.put("sim/crash", name)
-    assert result == "OK" if name == b"" else result != "OK"
+@pytest.mark.parametrize("name,result", [(b"nonsense", "ENOENT"), (b"", "OK"), (b"\n", "ENOENT"), (b"../x", "ENOENT"),
+                                         (b"sim", "ENOENT"), (b"x" * 4097, "E2BIG")])
+def test_crash_of_nothing(mount, running, name, result):
+    assert mount.put("sim/crash", name) == result
     assert running.state == "running"
 
 
 @pytest.mark.sim
 def test_crash_of_what_does_not_run(mount, ready):
-    assert mount.crash(ready) != "OK"
+    assert mount.crash(ready) == "EINVAL"
     assert ready.state == "init"
 
 

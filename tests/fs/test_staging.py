@@ -277,14 +277,14 @@ def test_a_control_file_cannot_be_renamed(enclave, name, target):
 def test_a_control_file_cannot_be_moved_away(mount):
     first, second = mount.enclave(), mount.enclave()
     first.set("memory", b"64M\n")
-    assert outcome(os.rename, first.path("memory"), second.path("memory")) in ("EPERM", "EXDEV")
-    assert outcome(os.rename, first.path("memory"), mount.path("memory")) in ("EPERM", "EXDEV")
+    assert outcome(os.rename, first.path("memory"), second.path("memory")) == "EPERM"
+    assert outcome(os.rename, first.path("memory"), mount.path("memory")) == "EPERM"
     assert first.get("memory") == b"64M\n" and second.get("memory") == b""
 
 
 def test_a_staged_file_cannot_leave(mount, enclave):
     staged = stage(enclave, b"x")
-    assert outcome(os.rename, staged, mount.path("x")) in ("EPERM", "EXDEV")
+    assert outcome(os.rename, staged, mount.path("x")) == "EXDEV"
     assert get(staged) == b"x"
     assert not os.path.exists(mount.path("x"))
 
