@@ -207,6 +207,10 @@ suite_slow() {
 	pytest_of "$1" "$SLOW"
 }
 
+suite_systemd() {
+	pytest_of "$1" tests/systemd
+}
+
 suite_eif() {
 	pytest_of "$1" tests/eif
 }
