@@ -30,6 +30,9 @@
 /* Requests that are served before the loop looks for anything else. */
 #define IN_A_ROW 16
 
+/* How long a worker may take before the log says so. */
+#define BUSY_MS 10000
+
 /* How long the end waits for enclaves to stop before it leaves the rest to the kernel. */
 #define END_USEC 10000000ULL
 
@@ -241,6 +244,8 @@ static int set_up(struct daemon *daemon, struct fuse_args *args, struct nefs_err
 		return nefs_error_set(
 			err, -failed, "cannot set up the event loop: %s", strerror(-failed));
 	failed = workers_new(fs->event, WORKERS_MAX, &fs->workers, err);
+	if (!failed && workers_watch(fs->workers, fs->tree.log, BUSY_MS) < 0)
+		failed = nefs_error_set(err, ENOMEM, "out of memory for a timer");
 	if (!failed)
 		failed = backend_open(fs->event, fs->workers, &options->backend, &fs->backend, err);
 	if (failed)
@@ -270,7 +275,7 @@ static int set_up(struct daemon *daemon, struct fuse_args *args, struct nefs_err
 	if (failed < 0)
 		return nefs_error_set(
 			err, -failed, "cannot watch the mount: %s", strerror(-failed));
-	return notifier_new(options->mountpoint, &fs->tree.notifier, err);
+	return notifier_new(options->mountpoint, fs->tree.log, &fs->tree.notifier, err);
 }
 
 static int on_time_up(sd_event_source *source, uint64_t usec, void *userdata)

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <nefs/bell.h>
 #include <nefs/cleanup.h>
+#include <nefs/log.h>
 #include <nefs/thread.h>
 #include <poll.h>
 #include <pthread.h>
@@ -30,6 +31,8 @@ STAILQ_HEAD(errand_queue, errand);
 
 struct notifier {
 	char *mountpoint;
+	struct log *log;
+	bool told;	      /* the thread's: that touching fails */
 	struct own_mount own; /* the thread's, once it runs */
 	int more;	      /* rung: the queue is longer, or it is time to close */
 	pthread_t thread;
@@ -39,23 +42,39 @@ struct notifier {
 	bool closing;
 };
 
-static void touch_file(const struct notifier *notifier, const char *file)
+/*
+ * Most failures mean that the file was removed or renamed meanwhile, or that the mount is gone. Others are
+ * told once: whoever watches by inotify would wait in vain.
+ */
+static void tell_failure(struct notifier *notifier, const char *file)
+{
+	if (notifier->told || errno == ENOENT || errno == ENODEV || errno == ENOTCONN ||
+		errno == ECONNABORTED || errno == ESTALE)
+		return;
+	notifier->told = true;
+	log_line(notifier->log, LOG_WARNING,
+		"nefs: cannot touch %s, so watchers by inotify(7) hear nothing of it: %s", file,
+		strerror(errno));
+}
+
+static void touch_file(struct notifier *notifier, const char *file)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_NOW } };
 	char path[PATH_MAX];
 	int length;
 
-	/* A failure means that the enclave was removed or renamed meanwhile, or the mount is gone. */
 	if (notifier->own.root >= 0) {
-		utimensat(notifier->own.root, file, times, AT_SYMLINK_NOFOLLOW);
+		if (utimensat(notifier->own.root, file, times, AT_SYMLINK_NOFOLLOW))
+			tell_failure(notifier, file);
 		return;
 	}
 	length = snprintf(path, sizeof(path), "%s/%s", notifier->mountpoint, file);
-	if (length > 0 && (size_t)length < sizeof(path))
-		utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW);
+	if (length > 0 && (size_t)length < sizeof(path) &&
+		utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW))
+		tell_failure(notifier, file);
 }
 
-static void run_errand(const struct notifier *notifier, const struct errand *errand)
+static void run_errand(struct notifier *notifier, const struct errand *errand)
 {
 	if (errand->session)
 		fuse_lowlevel_notify_inval_entry(
@@ -114,7 +133,8 @@ static void *notifier_main(void *argument)
 	return NULL;
 }
 
-int notifier_new(const char *mountpoint, struct notifier **result, struct nefs_error *err)
+int notifier_new(
+	const char *mountpoint, struct log *log, struct notifier **result, struct nefs_error *err)
 {
 	NEFS_AUTO_FREE struct notifier *notifier = calloc(1, sizeof(*notifier));
 	int failed;
@@ -123,6 +143,7 @@ int notifier_new(const char *mountpoint, struct notifier **result, struct nefs_e
 		notifier->mountpoint = strdup(mountpoint);
 	if (!notifier || !notifier->mountpoint)
 		return nefs_error_set(err, ENOMEM, "out of memory for the notifier");
+	notifier->log = log;
 	notifier->more = nefs_bell_new();
 	if (notifier->more < 0) {
 		free(notifier->mountpoint);

@@ -15,10 +15,12 @@
 #include <fuse_lowlevel.h>
 #include <nefs/error.h>
 
+struct log;
 struct notifier;
 
 /* Starts the thread. mountpoint is an absolute path, copied. */
-int notifier_new(const char *mountpoint, struct notifier **notifier, struct nefs_error *err);
+int notifier_new(const char *mountpoint, struct log *log, struct notifier **notifier,
+	struct nefs_error *err);
 
 /* Asks for an IN_MODIFY on the file of this path, relative to the mount. Returns at once. Loop thread. */
 void notifier_touch(struct notifier *notifier, const char *path);

@@ -85,6 +85,7 @@ int report_request(struct enclave *enclave, bool asked)
 			return -ENOMEM;
 		description->work.run = run_description;
 		description->work.done = description_done;
+		description->work.what = "the check of an image";
 		description->enclave = enclave;
 		description->file = image->file;
 		description->generation = image->generation;

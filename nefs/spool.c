@@ -128,7 +128,9 @@ static void give_back(const struct spool *spool, int fd, uint64_t size)
 		close(fd);
 		return;
 	}
-	*closing = (struct closing){ { .run = run_closing, .done = closing_done }, fd };
+	*closing = (struct closing){
+		{ .run = run_closing, .done = closing_done, .what = "giving an image back" }, fd
+	};
 	workers_submit(spool->workers, &closing->work);
 }
 

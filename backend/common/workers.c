@@ -3,6 +3,7 @@
 #include <nefs/bell.h>
 #include <nefs/cleanup.h>
 #include <nefs/clock.h>
+#include <nefs/log.h>
 #include <nefs/thread.h>
 #include <nefs/workers.h>
 #include <pthread.h>
@@ -29,6 +30,9 @@ struct workers {
 	sd_event_source *source; /* of bell */
 	int bell;		 /* work has finished */
 	unsigned int pending;	 /* loop thread only */
+	struct log *log;
+	sd_event_source *watch; /* runs while something is pending; NULL: nobody wants to know */
+	uint64_t watch_usec;
 	unsigned int max_threads;
 
 	pthread_mutex_t lock; /* everything below */
@@ -36,6 +40,7 @@ struct workers {
 	pthread_cond_t fewer; /* a thread has ended */
 	struct queue todo;
 	struct queue finished;
+	struct work *running; /* no more than there are threads */
 	unsigned int idle_ms;
 	unsigned int threads;
 	unsigned int idle;
@@ -92,6 +97,23 @@ static bool wait_for_work(struct workers *pool)
 	return waited != ETIMEDOUT || pool->todo.head || pool->threads == 1;
 }
 
+/* Runs it without the lock, which is held before and behind it. */
+static void run_work(struct workers *pool, struct work *work)
+{
+	struct work **link = &pool->running;
+
+	work->began = nefs_now_usec();
+	work->told = false;
+	work->next = pool->running;
+	pool->running = work;
+	pthread_mutex_unlock(&pool->lock);
+	work->run(work);
+	pthread_mutex_lock(&pool->lock);
+	while (*link != work)
+		link = &(*link)->next;
+	*link = work->next;
+}
+
 static void *worker_main(void *argument)
 {
 	struct workers *pool = argument;
@@ -107,9 +129,7 @@ static void *worker_main(void *argument)
 
 		if (work) {
 			pool->queued--;
-			pthread_mutex_unlock(&pool->lock);
-			work->run(work);
-			pthread_mutex_lock(&pool->lock);
+			run_work(pool, work);
 			queue_push(&pool->finished, work);
 			/* Under the lock, so that workers_free cannot close it in between. */
 			nefs_bell_ring(pool->bell);
@@ -158,6 +178,51 @@ static void finish_all(struct workers *pool)
 		pool->pending--;
 		work->done(work);
 	}
+	/* A daemon at rest is not woken. */
+	if (pool->watch && !pool->pending)
+		sd_event_source_set_enabled(pool->watch, SD_EVENT_OFF);
+}
+
+static void watch_again(struct workers *pool)
+{
+	sd_event_source_set_time(pool->watch, nefs_now_usec() + pool->watch_usec);
+	sd_event_source_set_enabled(pool->watch, SD_EVENT_ONESHOT);
+}
+
+static int on_watch(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct workers *pool = userdata;
+	uint64_t now = nefs_now_usec();
+
+	pthread_mutex_lock(&pool->lock);
+	for (struct work *work = pool->running; work; work = work->next) {
+		if (work->told || now - work->began < pool->watch_usec)
+			continue;
+		work->told = true;
+		/* It does not wait, so the lock may be held. */
+		log_line(pool->log, LOG_WARNING,
+			"nefs: %s has kept a worker busy for %.1f s; pieces of work not done: %u",
+			work->what ? work->what : "work", (double)(now - work->began) / 1e6,
+			pool->pending);
+	}
+	pthread_mutex_unlock(&pool->lock);
+	if (pool->pending)
+		watch_again(pool);
+	return 0;
+}
+
+int workers_watch(struct workers *pool, struct log *log, unsigned int ms)
+{
+	sd_event *event = sd_event_source_get_event(pool->source);
+	int failed = sd_event_add_time(
+		event, &pool->watch, CLOCK_MONOTONIC, UINT64_MAX, 0, on_watch, pool);
+
+	if (failed < 0)
+		return failed;
+	pool->log = log;
+	pool->watch_usec = ms * UINT64_C(1000);
+	sd_event_source_set_description(pool->watch, "busy workers");
+	return sd_event_source_set_enabled(pool->watch, SD_EVENT_OFF);
 }
 
 static int on_finished(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -217,7 +282,8 @@ int workers_new(
 
 void workers_submit(struct workers *pool, struct work *work)
 {
-	pool->pending++;
+	if (!pool->pending++ && pool->watch)
+		watch_again(pool);
 	pthread_mutex_lock(&pool->lock);
 	queue_push(&pool->todo, work);
 	pool->queued++;
@@ -262,9 +328,7 @@ void workers_free(struct workers *pool)
 		if (!work)
 			break;
 		pool->queued--;
-		pthread_mutex_unlock(&pool->lock);
-		work->run(work);
-		pthread_mutex_lock(&pool->lock);
+		run_work(pool, work);
 		queue_push(&pool->finished, work);
 	}
 	pthread_mutex_unlock(&pool->lock);
@@ -273,6 +337,7 @@ void workers_free(struct workers *pool)
 	pthread_cond_destroy(&pool->more);
 	pthread_cond_destroy(&pool->fewer);
 	pthread_mutex_destroy(&pool->lock);
+	sd_event_source_disable_unref(pool->watch);
 	sd_event_source_disable_unref(pool->source);
 	close(pool->bell);
 	free(pool);

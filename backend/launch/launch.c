@@ -106,6 +106,7 @@ static void submit(struct backend_launch *launch, void (*run)(struct work *work)
 {
 	launch->work.run = run;
 	launch->work.done = done;
+	launch->work.what = "a command to the device, or an enclave's memory,";
 	launch->busy = true;
 	workers_submit(launch->backend->workers, &launch->work);
 }

@@ -10,15 +10,22 @@
 #define NEFS_WORKERS_H
 
 #include <nefs/error.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <systemd/sd-event.h>
 
+struct log;
 struct workers;
 
 /* Embed it in the object that the work is about; it must stay valid until done() was called. */
 struct work {
 	void (*run)(struct work *work);	 /* in a worker thread; may block */
 	void (*done)(struct work *work); /* in the loop thread; may free the object */
-	struct work *next;		 /* the pool's */
+	const char *what;		 /* for the log: "starting an enclave"; NULL: work */
+	/* The pool's. */
+	struct work *next;
+	uint64_t began; /* CLOCK_MONOTONIC usec */
+	bool told;
 };
 
 /*
@@ -41,6 +48,12 @@ void workers_submit(struct workers *pool, struct work *work);
  * begin from now on. The last thread waits for ever, without a look at the clock. Loop thread.
  */
 void workers_set_idle_ms(struct workers *pool, unsigned int ms);
+
+/*
+ * Has the log told once of each piece of work that runs for longer than this, within as long again. The
+ * log must outlive the pool. Before any work is submitted. Loop thread. Returns 0 or a negative errno.
+ */
+int workers_watch(struct workers *pool, struct log *log, unsigned int ms);
 
 /* Pieces of work submitted whose done() has not been called yet. Loop thread. */
 unsigned int workers_pending(const struct workers *pool);

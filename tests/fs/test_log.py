@@ -159,6 +159,37 @@ def test_who_does_not_stop_is_named(new_mount):
     assert said[-1] == ("nefs: ended: 1 enclaves did not stop within 10 s, the kernel stops them now: web")
 
 
+@pytest.mark.sim
+def test_a_touch_that_fails_is_told_once(new_mount, tmp_path):
+    mount = new_mount(program=program(tmp_path, """
+        export ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0" # LeakSanitizer and strace are ptrace's both
+        exec strace -f -qq -o /dev/null -e trace=utimensat -e inject=utimensat:error=EACCES "$NEFS" "$@"
+        """))
+    mount.enclave("web").running()
+
+    def told():
+        return [line for line in lines(mount) if "cannot touch" in line]
+    eventually(told, "it is told")
+    mount.enclave("shop").running()
+    mount.clear()
+    mount.unmount()
+    line, = told()
+    assert re.fullmatch(r"nefs: cannot touch \S+, so watchers by inotify\(7\) hear nothing of it: "
+                        "Permission denied", line)
+
+
+@pytest.mark.device
+@pytest.mark.long
+def test_a_device_that_does_not_answer_is_told(new_mount):
+    mount = new_mount()
+    enclave = mount.enclave("web").ready()
+    mount.faults("SLOT_ALLOC delay 21000 1")
+    assert enclave.start() == "OK"
+    eventually(lambda: any(re.match(r"nefs: .* has kept a worker busy for \d+\.\d s", line)
+                           for line in lines(mount)), "it is told", bound=25)
+    enclave.reaches("running", bound=30)
+
+
 # ---- a stderr that does not take it ----
 
 def test_without_stdin_stdout_and_stderr(new_mount, tmp_path):

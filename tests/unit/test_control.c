@@ -25,6 +25,11 @@ void log_event(struct log *log, const struct log_event *event)
 		event->errno_code, event->error);
 }
 
+/* In the log's place as a whole. */
+void log_line(struct log *log, int priority, const char *format, ...)
+{
+}
+
 /* ---- rows ---- */
 
 static char shown[64];	    /* what the text rows show */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cunit_main.h"
 #include "test_launch_support.h"
+#include <fcntl.h>
 #include <nefs/clock.h>
+#include <nefs/log.h>
 #include <nefs/workers.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -292,12 +294,61 @@ static void test_fds(void)
 	CU_ASSERT_EQUAL(count_fds(), before);
 }
 
+/* The log's lines: in the foreground they go to stderr, which is a pipe here. */
+static void test_watch(void)
+{
+	struct log_options options = { .foreground = true };
+	int ends[2], kept = dup(STDERR_FILENO);
+	struct job slow, quick;
+	char said[1024] = "";
+	sem_t gate, begun;
+	struct log *log;
+	ssize_t got;
+
+	CU_ASSERT_EQUAL_FATAL(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+	dup2(ends[1], STDERR_FILENO);
+	CU_ASSERT_EQUAL_FATAL(log_open(&options, &log, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(workers_new(event, 2, &pool, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(workers_watch(pool, log, 20), 0);
+	sem_init(&gate, 0, 0);
+	sem_init(&begun, 0, 0);
+	job_init(&quick);
+	workers_submit(pool, &quick.work);
+	CU_ASSERT_TRUE(run_until(event, are_done, &(unsigned int){ 1 }));
+	job_init(&slow);
+	slow.work.what = "a long night";
+	slow.gate = &gate;
+	slow.begun = &begun;
+	workers_submit(pool, &slow.work);
+	/* Told once, however long it takes. */
+	for (int i = 0; i < 10; i++)
+		sd_event_run(event, 50000);
+	got = read(ends[0], said, sizeof(said) - 1);
+	CU_ASSERT_FATAL(got > 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "nefs: a long night has kept a worker busy for 0."));
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, " s; pieces of work not done: 1\n"));
+	CU_ASSERT_PTR_EQUAL(strchr(said, '\n'), said + got - 1);
+	sem_post(&gate);
+	CU_ASSERT_TRUE(run_until(event, are_done, &(unsigned int){ 2 }));
+	/* What is at rest is not watched: nothing wakes the loop. */
+	CU_ASSERT_EQUAL(sd_event_run(event, 60000), 0);
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+	close(ends[0]);
+	close(ends[1]);
+	workers_free(pool);
+	log_close(log);
+	sem_destroy(&gate);
+	sem_destroy(&begun);
+}
+
 static const CU_TestInfo tests[] = {
 	{ "many jobs, each once, each in its thread", test_many },
 	{ "the pool grows to its limit", test_growth },
 	{ "a blocked worker holds up nobody", test_blocked },
 	{ "the end runs what is left", test_free },
 	{ "a pool at rest is one thread that is not woken", test_rest },
+	{ "the log is told of work that takes long, once", test_watch },
 	{ "pools leave nothing open", test_fds },
 	CU_TEST_INFO_NULL,
 };
