@@ -136,7 +136,7 @@ pytest_in_lab() {
 	# The slowness is that of a virtual machine without hardware's help.
 	in_lab "$1" "$2" "${@:5}" run env NEFS_BUILD="$1" NEFS_SLOWNESS=6 NEFS_MOUNT_OPTIONS="$3" \
 		NEFS_KERNEL="$NEFS_KERNEL" NEFS_VECTOR4="$NEFS_VECTOR4" \
-		NEFS_LAB_TOOLS="$NEFS_LAB_TOOLS" NE_SAMPLE="$1/tests/ne_sample" \
+		NEFS_BUSYBOX="$NEFS_BUSYBOX" NEFS_LAB_TOOLS="$NEFS_LAB_TOOLS" NE_SAMPLE="$1/tests/ne_sample" \
 		NE_SAMPLE_LARGE="$1/tests/ne_sample_large" PYTHONPYCACHEPREFIX="$logs/pycache" \
 		sh -c "cd '$NEFS_SOURCE/tests/fs' && /usr/bin/python3 -m pytest -q -rfEsP --tb=short \
 			--color=no -p no:cacheprovider --rootdir=. --junitxml=$xml $4; status=\$?
