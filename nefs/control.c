@@ -63,9 +63,8 @@ void control_set_error(struct directory *directory, const char *sentence)
 	/* A change is one event for its pollers; the same again is none. */
 	if (strcmp(directory->error ? directory->error : "", sentence) == 0)
 		return;
+	/* Without memory for it none is better than the one before, which was about something else. */
 	after = *sentence ? strdup(sentence) : NULL;
-	if (*sentence && !after)
-		return; /* no memory for the sentence: the errno has to do */
 	free(directory->error);
 	directory->error = after;
 	node_changed(directory->error_node);
