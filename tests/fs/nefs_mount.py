@@ -122,14 +122,17 @@ class Mount(Directory):
         self.uid = uid
         os.mkdir(self.root)
         self.namespace = None if uid is None else Namespace(self.top)
+        program = program or binary()
         if uid is not None:
+            # The build may lie where only root can go.
+            program = shutil.copy(program, os.path.join(self.top, "nefs"))
             os.mkdir(self.spool, 0o700)
             for path in (self.top, self.root, self.spool):
                 os.chown(path, uid, uid)
         self.options = ",".join([base or base_options(), f"spool={self.spool}", *options])
         self.log = open(os.path.join(self.top, "log"), "w+")
         self.process = subprocess.Popen(
-            self.as_user(program or binary(), "-f", "-o", self.options, self.root),
+            self.as_user(program, "-f", "-o", self.options, self.root),
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd="/")
         Mount.living.add(self)
         self.names = 0
