@@ -37,13 +37,11 @@ static void run_description(struct work *work)
 	backend_image_describe(description->file->fd, &description->report, &description->error);
 }
 
-/* Takes over what was found, if it is about the image that is there now. */
+/* Takes over what was found of the image that is there now. */
 static void take_report(struct enclave *enclave, struct description *description)
 {
 	struct image *image = &enclave->image;
 
-	if (description->generation != image->generation || enclave->directory.removed)
-		return;
 	if (!description->error.code) {
 		image->sound = true;
 		image->measurements = nefs_take_ptr(description->report.measurements);
@@ -54,8 +52,6 @@ static void take_report(struct enclave *enclave, struct description *description
 		image->measurements = strdup("");
 		image->info = strdup("");
 	}
-	node_changed(enclave->files.measurements);
-	node_changed(enclave->files.image_info);
 }
 
 static void description_done(struct work *work)
@@ -64,7 +60,13 @@ static void description_done(struct work *work)
 	struct enclave *enclave = description->enclave;
 
 	enclave->image.describing = NULL;
-	take_report(enclave, description);
+	if (description->generation == enclave->image.generation)
+		take_report(enclave, description);
+	/* Whoever waits for news of an image that came meanwhile has that one described. */
+	if (!enclave->directory.removed) {
+		node_changed(enclave->files.measurements);
+		node_changed(enclave->files.image_info);
+	}
 	free(description->report.measurements);
 	free(description->report.info);
 	spool_file_unref(description->file);

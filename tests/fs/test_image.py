@@ -9,7 +9,7 @@ import tempfile
 import eif_image
 import pytest
 from eif_image import CMDLINE, KERNEL, METADATA, RAMDISK, SIGNATURE, SMALL, build, patched
-from harness import outcome, put, read_outcome, run
+from harness import Child, outcome, put, read_outcome, run
 from nefs_mount import eif_binary
 
 OTHER = build(ramdisks=(b"another one",))
@@ -345,6 +345,16 @@ def test_measurements_follow_the_image(enclave):
     before = enclave.get("measurements")
     enclave.set("image", OTHER)
     assert enclave.get("measurements") not in (before, b"")
+
+
+def test_measurements_of_the_next_image_while_one_is_measured(enclave):
+    """Closing BIG has it measured; what is asked for is what took its place meanwhile."""
+    for _ in range(5):
+        enclave.set("image", BIG)
+        enclave.set("image", SMALL)
+        readers = [Child(enclave.get, name) for name in ("measurements", "image_info")]
+        assert readers[0].result() == eif_image.measurements()
+        assert "ImageName" in readers[1].result().decode()
 
 
 def test_measurements_while_running(running):
