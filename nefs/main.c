@@ -330,12 +330,38 @@ static void tell_left(struct daemon *daemon)
 		&(struct log_event){ .event = "ended", .errno_code = ETIMEDOUT, .error = text });
 }
 
+static int on_notifier_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	bool *ended = userdata;
+
+	*ended = true;
+	return 0;
+}
+
+/* Serves until the notifier has nothing under way that could wait for an answer. */
+static void close_notifier(struct daemon *daemon)
+{
+	struct fs *fs = &daemon->fs;
+	sd_event_source *source = NULL;
+	bool ended = false;
+
+	if (!fs->tree.notifier)
+		return;
+	name_source(sd_event_add_io(fs->event, &source, notifier_close(fs->tree.notifier), EPOLLIN,
+			    on_notifier_ended, &ended),
+		source, "notifier");
+	while (source && !ended && !daemon->failure)
+		if (sd_event_run(fs->event, UINT64_MAX) < 0)
+			break;
+	sd_event_source_disable_unref(source);
+}
+
 /* Gives everything back, in reverse order; whatever has not been taken is skipped. */
 static void tear_down(struct daemon *daemon)
 {
 	struct fs *fs = &daemon->fs;
 
-	/* First: it closes the connection, which frees the notifier from a request to ourselves. */
+	close_notifier(daemon);
 	sd_event_source_disable_unref(daemon->requests);
 	if (daemon->mounted) {
 		tree_drop_requests(&fs->tree);

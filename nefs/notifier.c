@@ -35,6 +35,7 @@ struct notifier {
 	bool told;	      /* the thread's: that touching fails */
 	struct own_mount own; /* the thread's, once it runs */
 	int more;	      /* rung: the queue is longer, or it is time to close */
+	int ended;	      /* rung: the thread will do nothing any more */
 	pthread_t thread;
 	pthread_mutex_t lock; /* everything below */
 	struct errand_queue queue;
@@ -130,7 +131,18 @@ static void *notifier_main(void *argument)
 		free(errand);
 	}
 	own_mount_close(&notifier->own);
+	nefs_bell_ring(notifier->ended);
 	return NULL;
+}
+
+/* Gives back what is not the thread's, the object excepted. */
+static void release(struct notifier *notifier)
+{
+	if (notifier->more >= 0)
+		close(notifier->more);
+	if (notifier->ended >= 0)
+		close(notifier->ended);
+	free(notifier->mountpoint);
 }
 
 int notifier_new(
@@ -145,10 +157,12 @@ int notifier_new(
 		return nefs_error_set(err, ENOMEM, "out of memory for the notifier");
 	notifier->log = log;
 	notifier->more = nefs_bell_new();
-	if (notifier->more < 0) {
-		free(notifier->mountpoint);
-		return nefs_error_set(err, -notifier->more, "cannot make the notifier's bell: %s",
-			strerror(-notifier->more));
+	notifier->ended = notifier->more < 0 ? notifier->more : nefs_bell_new();
+	if (notifier->ended < 0) {
+		failed = -notifier->ended;
+		release(notifier);
+		return nefs_error_set(
+			err, failed, "cannot make the notifier's bells: %s", strerror(failed));
 	}
 	STAILQ_INIT(&notifier->queue);
 	pthread_mutex_init(&notifier->lock, NULL);
@@ -157,8 +171,7 @@ int notifier_new(
 	failed = -nefs_thread_start(&notifier->thread, notifier_main, notifier);
 	if (failed) {
 		own_mount_close(&notifier->own);
-		close(notifier->more);
-		free(notifier->mountpoint);
+		release(notifier);
 		return nefs_error_set(
 			err, failed, "cannot start the notifier thread: %s", strerror(failed));
 	}
@@ -242,23 +255,28 @@ void notifier_moved(struct notifier *notifier, const char *path, const char *new
 	pthread_mutex_unlock(&notifier->lock);
 }
 
+int notifier_close(struct notifier *notifier)
+{
+	pthread_mutex_lock(&notifier->lock);
+	notifier->closing = true;
+	pthread_mutex_unlock(&notifier->lock);
+	nefs_bell_ring(notifier->more);
+	return notifier->ended;
+}
+
 void notifier_free(struct notifier *notifier)
 {
 	struct errand *errand;
 
 	if (!notifier)
 		return;
-	pthread_mutex_lock(&notifier->lock);
-	notifier->closing = true;
-	pthread_mutex_unlock(&notifier->lock);
-	nefs_bell_ring(notifier->more);
+	notifier_close(notifier);
 	pthread_join(notifier->thread, NULL);
 	while ((errand = STAILQ_FIRST(&notifier->queue))) {
 		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
 		free(errand);
 	}
-	close(notifier->more);
 	pthread_mutex_destroy(&notifier->lock);
-	free(notifier->mountpoint);
+	release(notifier);
 	free(notifier);
 }

@@ -42,8 +42,16 @@ void notifier_bury(struct notifier *notifier, struct fuse_session *session, fuse
 	const char *name);
 
 /*
- * Ends the thread. The filesystem must not be mounted any more, or the thread could wait for an
- * answer that the caller can't give. NULL is allowed.
+ * Has the thread end after what it is doing. Returns an fd, which stays the notifier's: POLLIN once it
+ * has ended. The filesystem must be served until then: a burial may wait for a lock whose holder waits
+ * for an answer, and what waits amid a write to /dev/fuse keeps the connection although that is closed,
+ * so that neither would ever be freed. Loop thread.
+ */
+int notifier_close(struct notifier *notifier);
+
+/*
+ * Waits for the thread to end: after notifier_close's fd said so, or once the connection is closed. NULL
+ * is allowed.
  */
 void notifier_free(struct notifier *notifier);
 

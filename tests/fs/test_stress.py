@@ -8,7 +8,7 @@ import time
 import pytest
 from eif_image import SMALL, build, padded
 from harness import Child, eventually, get, outcome, put, read_outcome, seconds
-from nefs_mount import is_sim
+from nefs_mount import SETTABLE, is_sim
 from watching import Watched, poll_change
 
 WIDE = ("sim_cpus=512", "sim_memory=64G")
@@ -157,6 +157,43 @@ def test_pollers_across_rmdir(mount):
     remover.result()
     assert {poller.result() for poller in pollers} == {"alive"}
     assert mount.alive()
+
+
+def test_the_end_while_dead_names_are_dropped(new_mount):
+    """
+    fsync of a directory holds its lock for as long as the answer takes; who has the kernel drop the
+    names of a removed directory waits for that lock, and keeps /dev/fuse open meanwhile. A daemon that
+    stops answering before that is over never ends.
+    """
+    def sync(fd):
+        for _ in range(300):
+            os.fsync(fd)
+
+    def cycles(root, number):
+        for n in range(1000):
+            path = f"{root}/e{number}.{n}"
+            os.mkdir(path)
+            fds = [os.open(f"{path}/{file}", os.O_RDONLY) for file in ("", *SETTABLE, "state")]
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    sync(fds[0])
+                finally:
+                    os._exit(0)
+            os.rmdir(path)
+            sync(fds[0])
+            for fd in fds:
+                os.close(fd)
+            os.waitpid(pid, 0)
+    for _ in range(4):
+        mount = new_mount()
+        children = [Child(cycles, mount.root, number) for number in range(6)]
+        assert not children[0].ended(1)
+        mount.process.terminate()
+        assert mount.wait_exit() == 0, mount.said()
+        # Each learns that the connection is gone, and ends.
+        assert all(child.ended(seconds(10)) for child in children)
+        mount.discard()
 
 
 def test_renames_against_users(mount, enclave):
