@@ -48,14 +48,19 @@ class Namespace:
 
     def command(self, uid, *command):
         """That command as it is to be called, to run inside as this user."""
-        return ["nsenter", f"--mount=/proc/{self.keeper.pid}/ns/mnt", "setpriv", f"--reuid={uid}",
-                f"--regid={uid}", "--clear-groups", *command]
+        # To its root, too: that of the namespace is another where all of this runs in a chroot.
+        return ["nsenter", f"--mount=/proc/{self.keeper.pid}/ns/mnt", f"--root=/proc/{self.keeper.pid}/root",
+                "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *command]
 
     def enter(self):
         """Takes this process there: one that has a single thread."""
-        fd = os.open(f"/proc/{self.keeper.pid}/ns/mnt", os.O_RDONLY)
-        assert libc.setns(fd, CLONE_NEWNS) == 0
-        os.close(fd)
+        namespace = os.open(f"/proc/{self.keeper.pid}/ns/mnt", os.O_RDONLY)
+        root = os.open(f"/proc/{self.keeper.pid}/root", os.O_RDONLY)
+        assert libc.setns(namespace, CLONE_NEWNS) == 0
+        os.fchdir(root)
+        os.chroot(".")
+        os.close(namespace)
+        os.close(root)
 
     def end(self):
         self.keeper.send_signal(signal.SIGKILL)
