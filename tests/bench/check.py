@@ -15,8 +15,8 @@ import measures
 from rig import Others, Rig
 
 QUIET = 0.1      # others' share of the CPUs that a miss is not blamed on
-TRIES = 3        # misses that count, of those that others may have caused
-PATIENCE = 180   # seconds
+TRIES = 8        # misses that count, of those that others may have caused
+PATIENCE = 300   # seconds
 
 # To the bare libfuse filesystem, all on one CPU: what 0.1.0 took.
 RATIOS = {"pread": 1.22, "open+read+close": 1.16, "open(TRUNC)+write+close": 1.13, "poll(0)": 1.19,
@@ -106,9 +106,9 @@ def check_rest(rig):
 
 GROUPS = {"ratios": (check_ratios, {}),
           # One in three reaches the bar at once: both sides move by a tenth from one time to the next.
-          "image": (check_image, {"tries": 8}),
+          "image": (check_image, {"tries": 10}),
           # A p99 is of a few hundred reads that share two CPUs with what they are measured beside.
-          "stall": (check_stall, {"tries": 6}),
+          "stall": (check_stall, {"tries": 10}),
           # No work of others adds to these.
           "rest": (check_rest, {"tries": 2, "quiet": 1})}
 
