@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <nefs/cleanup.h>
 #include <nefs/workers.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +45,7 @@ int spool_open(
 
 	spool->directory = -1;
 	spool->workers = workers;
+	LIST_INIT(&spool->closing);
 	if (!failed) {
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd < 0 || fstat(fd, &status))
@@ -103,22 +106,44 @@ int spool_file_new(struct spool *spool, struct spool_file **result, struct nefs_
 
 /* A file's last fd on its way to a worker. */
 struct closing {
-	struct work work; /* first */
-	int fd;
+	struct work work;	      /* first */
+	LIST_ENTRY(closing) siblings; /* in spool->closing */
+	pthread_mutex_t lock;	      /* everything below; held while it is closed */
+	int fd;			      /* -1: closed */
 };
 
 static void run_closing(struct work *work)
 {
-	close(((struct closing *)work)->fd);
+	struct closing *closing = (struct closing *)work;
+
+	pthread_mutex_lock(&closing->lock);
+	if (closing->fd >= 0)
+		close(closing->fd);
+	closing->fd = -1;
+	pthread_mutex_unlock(&closing->lock);
 }
 
 static void closing_done(struct work *work)
 {
-	free(work);
+	struct closing *closing = (struct closing *)work;
+
+	LIST_REMOVE(closing, siblings);
+	pthread_mutex_destroy(&closing->lock);
+	free(closing);
+}
+
+/* Closes what no worker has come to, and waits for what one is at. False: there was nothing. */
+static bool close_now(const struct spool *spool)
+{
+	struct closing *closing;
+
+	LIST_FOREACH(closing, &spool->closing, siblings)
+	run_closing(&closing->work);
+	return !LIST_EMPTY(&spool->closing);
 }
 
 /* Closes the last fd of a file that holds so many bytes. */
-static void give_back(const struct spool *spool, int fd, uint64_t size)
+static void give_back(struct spool *spool, int fd, uint64_t size)
 {
 	struct closing *closing = NULL;
 
@@ -129,8 +154,13 @@ static void give_back(const struct spool *spool, int fd, uint64_t size)
 		return;
 	}
 	*closing = (struct closing){
-		{ .run = run_closing, .done = closing_done, .what = "giving an image back" }, fd
+		.work = { .run = run_closing,
+			.done = closing_done,
+			.what = "giving an image back" },
+		.fd = fd,
 	};
+	pthread_mutex_init(&closing->lock, NULL);
+	LIST_INSERT_HEAD(&spool->closing, closing, siblings);
 	workers_submit(spool->workers, &closing->work);
 }
 
@@ -159,6 +189,8 @@ ssize_t spool_write(struct spool_file *file, const char *data, size_t size, off_
 			"size of a file here, 1 TiB",
 			size, (long long)offset);
 	written = pwrite(file->fd, data, size, offset);
+	if (written < 0 && errno == ENOSPC && close_now(file->spool))
+		written = pwrite(file->fd, data, size, offset);
 	if (written < 0)
 		return nefs_error_set(err, errno,
 			"writing %zu bytes at %lld to the spool directory "
@@ -178,14 +210,14 @@ ssize_t spool_read(const struct spool_file *file, char *data, size_t size, off_t
 
 int spool_truncate(struct spool_file *file, uint64_t size, struct nefs_error *err)
 {
+	int fd = -1;
+
 	if (size > SPOOL_FILE_MAX)
 		return nefs_error_set(err, EFBIG, "the largest size of a file here is 1 TiB");
-	if (size == 0 && file->size >= SPOOL_LARGE) {
-		/* As for the last reference: another takes its place, and a worker empties this one. */
-		int fd = open_nameless(file->spool, err);
-
-		if (fd < 0)
-			return fd;
+	/* As for the last reference: another takes its place, if there can be one. */
+	if (size == 0 && file->size >= SPOOL_LARGE)
+		fd = open_nameless(file->spool, NULL);
+	if (fd >= 0) {
 		give_back(file->spool, file->fd, file->size);
 		file->fd = fd;
 		file->size = 0;

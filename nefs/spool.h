@@ -11,6 +11,7 @@
 #include <fuse_lowlevel.h>
 #include <nefs/error.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 /* The largest file: far above any EIF, far below what makes arithmetic wrap. */
@@ -18,9 +19,12 @@
 
 struct workers;
 
+LIST_HEAD(closing_list, closing);
+
 struct spool {
-	int directory;		 /* fd */
-	struct workers *workers; /* that close large files; NULL: the caller of unref does */
+	int directory;		     /* fd */
+	struct workers *workers;     /* that close large files; NULL: the caller of unref does */
+	struct closing_list closing; /* what they have not said to be closed yet */
 };
 
 struct spool_file {
@@ -43,7 +47,10 @@ int spool_file_new(struct spool *spool, struct spool_file **file, struct nefs_er
 void spool_file_ref(struct spool_file *file);
 void spool_file_unref(struct spool_file *file); /* NULL is allowed */
 
-/* pwrite(2), pread(2), ftruncate(2); results or negative errnos. */
+/*
+ * pwrite(2), pread(2), ftruncate(2); results or negative errnos. A write that finds no room has what is
+ * given up closed first, whose room the caller counts on.
+ */
 ssize_t spool_write(struct spool_file *file, const char *data, size_t size, off_t offset,
 	struct nefs_error *err);
 ssize_t spool_read(const struct spool_file *file, char *data, size_t size, off_t offset);

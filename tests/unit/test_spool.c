@@ -222,15 +222,16 @@ static void test_refused(void)
 	memory_fail(0);
 	CU_ASSERT_EQUAL(spool_file_new(&spool, &none, &err), -ENOMEM);
 	CU_ASSERT_TRUE(memory_failed());
-	/* No directory, no file: also none to take the place of one that is emptied. */
+	/* No directory, no file: what is emptied then keeps its own. */
 	CU_ASSERT_EQUAL(spool_truncate(file, LARGE, &err), 0);
 	spool.directory = -1;
 	CU_ASSERT_EQUAL(spool_file_new(&spool, &none, &err), -EBADF);
 	CU_ASSERT_PTR_NULL(none);
-	CU_ASSERT_EQUAL(spool_truncate(file, 0, &err), -EBADF);
+	CU_ASSERT_EQUAL(spool_truncate(file, 0, &err), 0);
 	spool.directory = directory;
-	CU_ASSERT_EQUAL(file->size, LARGE);
+	CU_ASSERT_EQUAL(file->size, 0);
 	CU_ASSERT_EQUAL(file->fd, fd);
+	CU_ASSERT_EQUAL(spool_read(file, &byte, 1, 0), 0);
 	spool_file_unref(file);
 }
 
@@ -319,6 +320,28 @@ static void test_large_is_emptied_by_worker(void)
 	CU_ASSERT_EQUAL(workers_pending(workers), 0);
 }
 
+/* Who removed a file counts on its room, whether a worker has come to it or not. */
+static void test_closed_for_its_room(void)
+{
+	struct spool_file *large = new_file(LARGE), *file = new_file(0);
+	int large_fd = large->fd, fd = file->fd;
+	struct nefs_error err = { 0 };
+	struct gate gate;
+
+	shut(&gate);
+	spool_file_unref(large);
+	CU_ASSERT_EQUAL(spool_write(file, "x", 1, 0, &err), 1);
+	CU_ASSERT_TRUE(is_open(large_fd));
+	file->fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	CU_ASSERT_EQUAL(spool_write(file, "x", 1, 1, &err), -ENOSPC);
+	CU_ASSERT_FALSE(is_open(large_fd));
+	CU_ASSERT_EQUAL(file->size, 1);
+	close(file->fd);
+	file->fd = fd;
+	spool_file_unref(file);
+	open_gate(&gate);
+}
+
 /* Without workers, or without memory to ask one, the caller closes it itself. */
 static void test_closed_at_once(void)
 {
@@ -366,6 +389,7 @@ static const CU_TestInfo tests[] = {
 	{ "what the system refuses", test_refused },
 	{ "a worker closes what is large", test_large_is_closed_by_worker },
 	{ "a worker empties what is large", test_large_is_emptied_by_worker },
+	{ "it is closed at once for its room", test_closed_for_its_room },
 	{ "without a worker it is closed at once", test_closed_at_once },
 	{ "files have no names", test_nameless },
 	CU_TEST_INFO_NULL,
