@@ -12,7 +12,6 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 	struct node *node = node_from_id(op_tree(req), ino);
 	struct stat attributes;
 
-	(void)info;
 	node_stat(node, &attributes);
 	fuse_reply_attr(req, &attributes, node_cache_seconds(node));
 }
@@ -24,7 +23,6 @@ void op_setattr(
 	struct timespec now;
 	struct stat attributes;
 
-	(void)info;
 	/* Who may do this was checked by the kernel (default_permissions). */
 	if (which & FUSE_SET_ATTR_SIZE) {
 		int failed =
@@ -55,7 +53,6 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct statvfs status;
 
-	(void)ino;
 	/* What can be staged here is what the spool has room for. */
 	if (fstatvfs(op_tree(req)->spool->directory, &status)) {
 		fuse_reply_err(req, errno);

@@ -59,7 +59,6 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
 	struct handle *handle = handle_of(info);
 
-	(void)ino;
 	if (handle->node->ops->close)
 		handle->node->ops->close(handle);
 	handle_free(handle);
@@ -70,7 +69,6 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 {
 	struct handle *handle = handle_now(info);
 
-	(void)ino;
 	handle->node->ops->read(req, handle, size, offset);
 }
 
@@ -79,7 +77,6 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 {
 	struct handle *handle = handle_now(info);
 
-	(void)ino;
 	handle->node->ops->write(req, handle, data, size, offset);
 }
 
@@ -88,7 +85,6 @@ void op_poll(
 {
 	struct handle *handle = handle_of(info);
 
-	(void)ino;
 	/* Only the newest poll handle of an open is of use. */
 	if (poll) {
 		if (handle->poll)
@@ -100,9 +96,6 @@ void op_poll(
 
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *info)
 {
-	(void)ino;
-	(void)datasync;
-	(void)info;
 	/* Staged files live as long as the daemon: there is nothing that a sync could save. */
 	fuse_reply_err(req, 0);
 }

@@ -34,7 +34,6 @@ void image_file_reset(struct node *node)
 
 static int open_image(struct handle *handle, struct nefs_error *err)
 {
-	(void)err;
 	if ((handle->flags & O_ACCMODE) == O_RDONLY)
 		return 0;
 	/*

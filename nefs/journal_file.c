@@ -27,7 +27,6 @@ static uint64_t lost(const struct handle *handle)
 /* handle->position is the seq of the record to read next, handle->offset the bytes read of it. */
 static int open_journal(struct handle *handle, struct nefs_error *err)
 {
-	(void)err;
 	handle->position = journal_oldest(journal_of(handle));
 	return 0;
 }

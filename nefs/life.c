@@ -116,8 +116,6 @@ static int on_start_timer(sd_event_source *source, uint64_t usec, void *userdata
 {
 	struct enclave *enclave = userdata;
 
-	(void)source;
-	(void)usec;
 	/* The work goes on; who wants to see its end reads `wait`. */
 	parked_answer(&enclave->waiting, WISH_START, 0);
 	parked_answer(&enclave->waiting, WISH_STOP, 0);

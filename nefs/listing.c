@@ -65,7 +65,6 @@ void op_readdir(
 	struct directory *directory = node_from_id(op_tree(req), ino)->directory;
 	struct listing listing = { .req = req, .size = size };
 
-	(void)info;
 	listing.buffer = malloc(size);
 	if (!listing.buffer) {
 		fuse_reply_err(req, ENOMEM);

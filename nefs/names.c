@@ -174,7 +174,6 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 	struct nefs_error err = { 0 };
 	struct node *node = NULL;
 
-	(void)device;
 	if (!S_ISREG(mode))
 		nefs_error_set(&err, EPERM, "%.64s: only regular files can be made here", name);
 	else
@@ -187,17 +186,11 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-	(void)target;
-	(void)parent;
-	(void)name;
 	fuse_reply_err(req, EPERM);
 }
 
 void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *name)
 {
-	(void)ino;
-	(void)new_parent;
-	(void)name;
 	fuse_reply_err(req, EPERM);
 }
 

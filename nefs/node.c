@@ -149,7 +149,6 @@ void directory_ref(struct directory *directory)
 /* The tree of names only refers to the nodes. */
 static void keep_node(void *node)
 {
-	(void)node;
 }
 
 void directory_unref(struct directory *directory)

@@ -5,7 +5,6 @@
 
 static void op_init(void *userdata, struct fuse_conn_info *connection)
 {
-	(void)userdata;
 	/* Small requests are what this filesystem lives on: a pipe for each read would slow them. */
 	connection->want &= ~(unsigned int)FUSE_CAP_SPLICE_READ;
 	connection->max_write = NODE_BLOCK_SIZE;

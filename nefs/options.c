@@ -47,7 +47,6 @@ static int take_word(void *data, const char *word, int key, struct fuse_args *ou
 {
 	struct options *options = data;
 
-	(void)out;
 	if (key != FUSE_OPT_KEY_NONOPT)
 		return 1;
 	if (options->source) {

@@ -7,7 +7,6 @@
 
 static void show_version(struct node *node, FILE *out)
 {
-	(void)node;
 	fputs(NEFS_VERSION "\n", out);
 }
 

@@ -36,7 +36,6 @@ static int parse_memory(const struct setting_kind *kind, const char *value,
 static int parse_cpus(const struct setting_kind *kind, const char *value,
 	struct setting_value *parsed, struct nefs_error *err)
 {
-	(void)kind;
 	return *value ? value_cpu_list(value, &parsed->cpus, &parsed->cpu_count, err) : 0;
 }
 

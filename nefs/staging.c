@@ -82,7 +82,6 @@ static int resize_staged(struct node *node, uint64_t size)
 
 static unsigned int poll_staged(struct handle *handle)
 {
-	(void)handle;
 	return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
 }
 
@@ -162,7 +161,6 @@ void staged_unlink(struct staged *staged)
 
 static int rmdir_lock(struct directory *lock, struct nefs_error *err)
 {
-	(void)err;
 	lock->parent->staging->count--;
 	directory_removed(lock);
 	return 0;
