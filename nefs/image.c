@@ -12,15 +12,20 @@ int image_check(const struct image *image, struct nefs_error *err)
 	return 0;
 }
 
+void image_replace(struct image *image, struct spool_file *file)
+{
+	/* Nobody wants to know any more what the report would say of it. */
+	if (image->file && image->file == image->described && image->file->refs == 2)
+		spool_file_abandon(image->file);
+	spool_file_unref(image->file);
+	image->file = file;
+	image->stale = false;
+	image_forget(image);
+}
+
 void image_release(struct image *image)
 {
-	spool_file_unref(image->file);
-	free(image->measurements);
-	free(image->info);
-	*image = (struct image){
-		.generation = image->generation + 1,
-		.describing = image->describing,
-	};
+	image_replace(image, NULL);
 }
 
 void image_forget(struct image *image)

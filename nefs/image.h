@@ -15,6 +15,7 @@ struct image {
 
 	/* What is known of this generation (report.c). */
 	struct description *describing; /* the report being made, perhaps of an older one */
+	struct spool_file *described;	/* what that reads, by a reference of its own */
 	bool sound;			/* a report found it whole, its CRC right */
 	char *measurements;		/* NULL: not known */
 	char *info;
@@ -25,6 +26,9 @@ int image_check(const struct image *image, struct nefs_error *err);
 
 /* Gives it back, with all that is known of it; a report being made goes on, for nobody. */
 void image_release(struct image *image);
+
+/* Puts another file (NULL: none) in the place of the one there, whose room is given back. */
+void image_replace(struct image *image, struct spool_file *file);
 
 /* Its content has changed: what is known of it is void. */
 void image_forget(struct image *image);

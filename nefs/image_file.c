@@ -21,9 +21,7 @@ static int check_idle(const struct enclave *enclave, struct nefs_error *err)
 
 static void replace_image(struct enclave *enclave, struct spool_file *file)
 {
-	spool_file_unref(enclave->image.file);
-	enclave->image.file = file;
-	enclave->image.stale = false;
+	image_replace(&enclave->image, file);
 	report_invalidate(enclave);
 }
 

@@ -60,6 +60,7 @@ static void description_done(struct work *work)
 	struct enclave *enclave = description->enclave;
 
 	enclave->image.describing = NULL;
+	enclave->image.described = NULL;
 	if (description->generation == enclave->image.generation)
 		take_report(enclave, description);
 	/* Whoever waits for news of an image that came meanwhile has that one described. */
@@ -94,6 +95,7 @@ int report_request(struct enclave *enclave, bool asked)
 		spool_file_ref(image->file);
 		directory_ref(&enclave->directory);
 		image->describing = description;
+		image->described = image->file;
 		workers_submit(fs_of(&enclave->directory)->workers, &description->work);
 	}
 	description->asked |= asked;

@@ -117,8 +117,13 @@ static void run_closing(struct work *work)
 	struct closing *closing = (struct closing *)work;
 
 	pthread_mutex_lock(&closing->lock);
-	if (closing->fd >= 0)
+	if (closing->fd >= 0) {
+		/* One that was abandoned is still open elsewhere. */
+		if (ftruncate(closing->fd, 0)) {
+			/* Then it goes with its last fd. */
+		}
 		close(closing->fd);
+	}
 	closing->fd = -1;
 	pthread_mutex_unlock(&closing->lock);
 }
@@ -175,6 +180,17 @@ void spool_file_unref(struct spool_file *file)
 		return;
 	give_back(file->spool, file->fd, file->size);
 	free(file);
+}
+
+void spool_file_abandon(struct spool_file *file)
+{
+	int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+
+	/* Without another fd it goes with the last reference. */
+	if (fd >= 0 && file->size >= SPOOL_LARGE)
+		give_back(file->spool, fd, file->size);
+	else if (fd >= 0)
+		close(fd);
 }
 
 ssize_t spool_write(struct spool_file *file, const char *data, size_t size, off_t offset,

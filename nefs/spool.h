@@ -48,6 +48,12 @@ void spool_file_ref(struct spool_file *file);
 void spool_file_unref(struct spool_file *file); /* NULL is allowed */
 
 /*
+ * Gives back what a file holds, though somebody still reads it, for whom it ends here. Its references
+ * stay.
+ */
+void spool_file_abandon(struct spool_file *file);
+
+/*
  * pwrite(2), pread(2), ftruncate(2); results or negative errnos. A write that finds no room has what is
  * given up closed first, whose room the caller counts on.
  */

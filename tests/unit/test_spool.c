@@ -342,6 +342,22 @@ static void test_closed_for_its_room(void)
 	open_gate(&gate);
 }
 
+/* What somebody reads who does not matter any more holds no room until he is done with it. */
+static void test_abandoned(void)
+{
+	struct spool_file *large = new_file(LARGE);
+	char byte;
+
+	CU_ASSERT_EQUAL(spool_read(large, &byte, 1, 0), 1);
+	spool_file_ref(large);
+	spool_file_abandon(large);
+	spool_file_unref(large);
+	while (workers_pending(workers))
+		sd_event_run(event, UINT64_MAX);
+	CU_ASSERT_EQUAL(spool_read(large, &byte, 1, 0), 0);
+	spool_file_unref(large);
+}
+
 /* Without workers, or without memory to ask one, the caller closes it itself. */
 static void test_closed_at_once(void)
 {
@@ -390,6 +406,7 @@ static const CU_TestInfo tests[] = {
 	{ "a worker closes what is large", test_large_is_closed_by_worker },
 	{ "a worker empties what is large", test_large_is_emptied_by_worker },
 	{ "it is closed at once for its room", test_closed_for_its_room },
+	{ "what is abandoned holds no room", test_abandoned },
 	{ "without a worker it is closed at once", test_closed_at_once },
 	{ "files have no names", test_nameless },
 	CU_TEST_INFO_NULL,
