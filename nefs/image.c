@@ -20,12 +20,12 @@ void image_replace(struct image *image, struct spool_file *file)
 	spool_file_unref(image->file);
 	image->file = file;
 	image->stale = false;
-	image_forget(image);
 }
 
 void image_release(struct image *image)
 {
 	image_replace(image, NULL);
+	image_forget(image);
 }
 
 void image_forget(struct image *image)

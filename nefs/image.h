@@ -27,7 +27,7 @@ int image_check(const struct image *image, struct nefs_error *err);
 /* Gives it back, with all that is known of it; a report being made goes on, for nobody. */
 void image_release(struct image *image);
 
-/* Puts another file (NULL: none) in the place of the one there, whose room is given back. */
+/* Puts another file (NULL: none) in the place of the one there, whose room is given back; to be forgotten then. */
 void image_replace(struct image *image, struct spool_file *file);
 
 /* Its content has changed: what is known of it is void. */
