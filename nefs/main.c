@@ -338,6 +338,12 @@ static int on_notifier_ended(sd_event_source *source, int fd, uint32_t revents, 
 	return 0;
 }
 
+static void free_notifier(struct fs *fs)
+{
+	notifier_free(fs->tree.notifier);
+	fs->tree.notifier = NULL;
+}
+
 /* Serves until the notifier has nothing under way that could wait for an answer. */
 static void close_notifier(struct daemon *daemon)
 {
@@ -354,6 +360,9 @@ static void close_notifier(struct daemon *daemon)
 		if (sd_event_run(fs->event, UINT64_MAX) < 0)
 			break;
 	sd_event_source_disable_unref(source);
+	/* Else it may be waiting for an answer, which the umount gives it. */
+	if (ended)
+		free_notifier(fs);
 }
 
 /* Gives everything back, in reverse order; whatever has not been taken is skipped. */
@@ -368,10 +377,10 @@ static void tear_down(struct daemon *daemon)
 		fuse_session_exit(fs->tree.session);
 		fuse_session_unmount(fs->tree.session);
 	}
-	notifier_free(fs->tree.notifier);
-	fs->tree.notifier = NULL;
+	free_notifier(fs);
 	if (fs->backend && !stop_enclaves(daemon)) {
 		tell_left(daemon);
+		workers_abandon(fs->workers);
 		_exit(EXIT_FAILURE);
 	}
 	if (fs->tree.session) {

@@ -305,6 +305,37 @@ unsigned int workers_pending(const struct workers *pool)
 	return pool->pending;
 }
 
+/* How many threads are amid a piece of work. Lock held. */
+static unsigned int busy_threads(const struct workers *pool)
+{
+	unsigned int count = 0;
+
+	for (const struct work *work = pool->running; work; work = work->next)
+		count++;
+	return count;
+}
+
+void workers_abandon(struct workers *pool)
+{
+	pthread_t last = pthread_self();
+	bool any;
+
+	pthread_mutex_lock(&pool->lock);
+	pool->closing = true;
+	queue_init(&pool->todo);
+	pool->queued = 0;
+	pthread_cond_broadcast(&pool->more);
+	while (pool->threads > busy_threads(pool))
+		pthread_cond_wait(&pool->fewer, &pool->lock);
+	any = pool->any_ended;
+	if (any)
+		last = pool->last_ended;
+	pool->any_ended = false;
+	pthread_mutex_unlock(&pool->lock);
+	if (any)
+		pthread_join(last, NULL);
+}
+
 void workers_free(struct workers *pool)
 {
 	struct work *work;

@@ -59,6 +59,13 @@ int workers_watch(struct workers *pool, struct log *log, unsigned int ms);
 unsigned int workers_pending(const struct workers *pool);
 
 /*
+ * For a process that is about to _exit while work is stuck: forgets what was queued and not begun, and
+ * returns when each thread that is not amid a piece of work has ended and been joined. Nothing but
+ * workers_free may follow. Loop thread.
+ */
+void workers_abandon(struct workers *pool);
+
+/*
  * Ends the pool. Work that was queued but not begun is still run; waits for what runs, calls the
  * missing done()s, and joins all threads. Loop thread. NULL is allowed.
  */

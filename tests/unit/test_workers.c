@@ -136,6 +136,43 @@ static void test_growth(void)
 	sem_destroy(&begun);
 }
 
+/* It does not wait for what is stuck, and does for the threads that idle. */
+static void test_abandon(void)
+{
+	static struct job stuck, quick[3];
+	unsigned int count = 3;
+	sem_t gate, begun;
+
+	sem_init(&gate, 0, 0);
+	sem_init(&begun, 0, 0);
+	CU_ASSERT_EQUAL(workers_new(event, 4, &pool, NULL), 0);
+	for (size_t i = 0; i < count; i++) {
+		job_init(&quick[i]);
+		quick[i].begun = &begun;
+		quick[i].gate = &gate;
+		workers_submit(pool, &quick[i].work);
+	}
+	for (size_t i = 0; i < count; i++)
+		CU_ASSERT_EQUAL(sem_wait(&begun), 0);
+	for (size_t i = 0; i < count; i++)
+		sem_post(&gate);
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+
+	job_init(&stuck);
+	stuck.gate = &gate;
+	stuck.begun = &begun;
+	workers_submit(pool, &stuck.work);
+	CU_ASSERT_EQUAL(sem_wait(&begun), 0);
+	workers_abandon(pool);
+	CU_ASSERT_EQUAL(atomic_load(&stuck.runs), 0);
+	CU_ASSERT_EQUAL(stuck.dones, 0);
+	sem_post(&gate);
+	workers_free(pool);
+	CU_ASSERT_EQUAL(atomic_load(&stuck.runs), 1);
+	sem_destroy(&gate);
+	sem_destroy(&begun);
+}
+
 static void test_blocked(void)
 {
 	static struct job stuck, jobs[100];
@@ -345,6 +382,7 @@ static void test_watch(void)
 static const CU_TestInfo tests[] = {
 	{ "many jobs, each once, each in its thread", test_many },
 	{ "the pool grows to its limit", test_growth },
+	{ "a pool with stuck work can be left", test_abandon },
 	{ "a blocked worker holds up nobody", test_blocked },
 	{ "the end runs what is left", test_free },
 	{ "a pool at rest is one thread that is not woken", test_rest },
