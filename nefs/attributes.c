@@ -19,7 +19,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 void op_setattr(
 	fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int which, struct fuse_file_info *info)
 {
-	struct node *node = node_from_id(op_tree(req), ino);
+	struct node *node = node_from_id(op_begin(req), ino);
 	struct timespec now;
 	struct stat attributes;
 

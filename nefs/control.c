@@ -53,13 +53,15 @@ static struct directory *that_tells(struct directory *directory)
 	return directory;
 }
 
-void control_set_error(struct directory *directory, const char *sentence)
+void control_set_error(struct directory *directory, const char *about, const char *sentence)
 {
 	char *after;
 
 	directory = that_tells(directory);
 	if (!directory->error_node || directory->removed)
 		return;
+	free(directory->error_about);
+	directory->error_about = about && *sentence ? strdup(about) : NULL;
 	/* A change is one event for its pollers; the same again is none. */
 	if (strcmp(directory->error ? directory->error : "", sentence) == 0)
 		return;
@@ -70,26 +72,41 @@ void control_set_error(struct directory *directory, const char *sentence)
 	node_changed(directory->error_node);
 }
 
-static void log_refusal(struct directory *directory, const char *file, const struct nefs_error *err)
+void control_refused(struct directory *directory, const char *about, const struct nefs_error *err)
 {
+	struct directory *telling = that_tells(directory);
+	const uid_t caller = directory->tree->caller;
 	const struct log_event event = {
 		.event = "refused",
-		.enclave = that_tells(directory)->node.name,
-		.file = file,
+		.enclave = telling->node.name,
+		.file = about,
 		.error = err->text,
 		.errno_code = err->code,
+		.uid = caller,
+		.has_uid = caller != TREE_NO_CALLER,
 	};
 
 	log_event(directory->tree->log, &event);
+	if (!telling->removed && telling->ops->refused)
+		telling->ops->refused(telling, about, caller, err);
+	control_set_error(directory, about, err->text);
+}
+
+void control_accepted(struct directory *directory, const char *about)
+{
+	const struct directory *telling = that_tells(directory);
+
+	if (telling->error_about && strcmp(telling->error_about, about) == 0)
+		control_set_error(directory, NULL, "");
 }
 
 void control_outcome(struct directory *directory, const char *file, struct nefs_error *err)
 {
-	if (err->code && file)
-		nefs_error_prefix(err, "%s", file);
+	nefs_error_prefix(err, "%s", file);
 	if (err->code)
-		log_refusal(directory, file, err);
-	control_set_error(directory, err->text);
+		control_refused(directory, file, err);
+	else
+		control_accepted(directory, file);
 }
 
 int control_store(struct node *node, const char *text, size_t size)

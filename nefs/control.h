@@ -100,13 +100,22 @@ int control_render(struct node *node, char **text, size_t *size);
  */
 int control_store(struct node *node, const char *text, size_t size);
 
-/* Sets a directory's `error` file, or its parent's where it has none; "" clears it. */
-void control_set_error(struct directory *directory, const char *sentence);
+/*
+ * Sets a directory's `error` file, or its parent's where it has none; "" clears it. about: the name in
+ * the directory whose success ends it (control_accepted), or NULL.
+ */
+void control_set_error(struct directory *directory, const char *about, const char *sentence);
 
 /*
- * Records the outcome of an operation on the directory in its `error` file: err->code 0 clears it, all
- * else was refused, and is logged. Names the file in front of the sentence if file is not NULL.
+ * An operation on this name was refused: `error` says so until the same name is accepted, or another is
+ * refused. It is logged, and the directory told. The sentence must name what it is about.
  */
+void control_refused(struct directory *directory, const char *about, const struct nefs_error *err);
+
+/* An operation on this name went well: a sentence about it is gone from `error`. */
+void control_accepted(struct directory *directory, const char *about);
+
+/* One of the two, as err->code says; the file's name is put in front of the sentence. */
 void control_outcome(struct directory *directory, const char *file, struct nefs_error *err);
 
 /* A text file's read. */

@@ -47,7 +47,7 @@ int file_open(struct node *node, struct fuse_file_info *info)
 
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
-	int failed = file_open(node_from_id(op_tree(req), ino), info);
+	int failed = file_open(node_from_id(op_begin(req), ino), info);
 
 	if (failed)
 		fuse_reply_err(req, failed);
@@ -59,6 +59,8 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
 	struct handle *handle = handle_of(info);
 
+	/* RELEASE comes from the kernel: what it finds wanting is the opener's. */
+	op_tree(req)->caller = handle->opener;
 	if (handle->node->ops->close)
 		handle->node->ops->close(handle);
 	handle_free(handle);
@@ -77,6 +79,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 {
 	struct handle *handle = handle_now(info);
 
+	op_begin(req);
 	handle->node->ops->write(req, handle, data, size, offset);
 }
 

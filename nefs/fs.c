@@ -31,6 +31,7 @@ int fs_init(struct fs *fs, gid_t gid, struct nefs_error *err)
 	journal_init(&fs->journal);
 	fs->tree.root = &fs->root.directory;
 	fs->tree.spool = &fs->spool;
+	fs->tree.caller = TREE_NO_CALLER;
 	directory_init(&fs->root.directory, &fs->tree, &root_ops, mode, geteuid(), gid);
 	/* The kernel never looks the root up, and never forgets it. */
 	node_remember(&fs->root.directory.node);

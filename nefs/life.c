@@ -103,8 +103,12 @@ static void enter(struct enclave *enclave, enum enclave_state state, const struc
 	/* Only now: what it had is part of the record of its end. */
 	if (!meaning->active || state == STATE_QUEUED)
 		set_grant(enclave, NULL);
-	if (meaning->settles)
-		control_set_error(&enclave->directory, error ? error->text : "");
+	if (error)
+		control_set_error(&enclave->directory, "start", error->text);
+	else if (state == STATE_BOOTING)
+		control_set_error(&enclave->directory, NULL, "");
+	else if (meaning->settles)
+		control_accepted(&enclave->directory, "start");
 	answer_waiting(enclave, error);
 	if (!meaning->changing || state == STATE_BOOTING)
 		end_wait(enclave);
@@ -169,16 +173,16 @@ static void on_started(void *owner, const struct backend_grant *grant)
 	struct backend_grant *copy = backend_grant_copy(grant);
 	struct nefs_error err = { 0 };
 
+	set_grant(enclave, copy);
+	if (enclave->state == STATE_STARTING)
+		enter(enclave, STATE_BOOTING, NULL);
 	if (!copy) {
 		nefs_error_set(&err, ENOMEM,
 			"out of memory: %s has started, but what the device gave cannot be shown until it "
 			"is started again",
 			enclave_name(enclave));
-		control_outcome(&enclave->directory, NULL, &err);
+		control_refused(&enclave->directory, "start", &err);
 	}
-	set_grant(enclave, copy);
-	if (enclave->state == STATE_STARTING)
-		enter(enclave, STATE_BOOTING, NULL);
 }
 
 static void on_running(void *owner)
@@ -291,7 +295,7 @@ static int begin_start(struct enclave *enclave, struct nefs_error *err)
 
 	if (failed && enclave->state == STATE_STOPPING) {
 		/* That one still runs: its state is not this start's to set. */
-		control_outcome(&enclave->directory, NULL, err);
+		control_refused(&enclave->directory, "start", err);
 		return failed;
 	}
 	if (!failed && enclave->state == STATE_STOPPING)
@@ -310,11 +314,9 @@ static int begin_start(struct enclave *enclave, struct nefs_error *err)
 
 int enclave_start(struct enclave *enclave, struct nefs_error *err)
 {
-	struct nefs_error none = { 0 };
-
 	switch (enclave->state) {
 	case STATE_RUNNING:
-		control_outcome(&enclave->directory, NULL, &none);
+		control_accepted(&enclave->directory, "start");
 		return 0;
 	case STATE_BOOTING:
 		return 0;
@@ -350,7 +352,7 @@ int enclave_stop(struct enclave *enclave)
 	case STATE_STOPPING:
 		break;
 	default:
-		control_outcome(&enclave->directory, NULL, &err);
+		control_accepted(&enclave->directory, "start");
 		return 0;
 	}
 	begin_wait(enclave);

@@ -142,6 +142,7 @@ static int on_request(sd_event_source *source, int fd, uint32_t revents, void *u
 		unawaited = got > 0 && is_unawaited(&daemon->request);
 		if (got > 0)
 			fuse_session_process_buf(session, &daemon->request);
+		daemon->fs.tree.caller = TREE_NO_CALLER;
 	} while (unawaited && ++count < IN_A_ROW);
 	if (got <= 0 && got != -EAGAIN && got != -EINTR)
 		end_of_requests(daemon, got);

@@ -10,7 +10,7 @@
 /* The directory that a node id stands for. The kernel asks for names in directories only. */
 static struct directory *directory_at(fuse_req_t req, fuse_ino_t ino)
 {
-	return node_from_id(op_tree(req), ino)->directory;
+	return node_from_id(op_begin(req), ino)->directory;
 }
 
 /* What the kernel shall know of a node. */
@@ -63,15 +63,6 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 	fuse_reply_none(req);
 }
 
-/* The root's `error` tells of the last directory that was made, removed or renamed in it. */
-static void clear_error_of_root(struct directory *directory)
-{
-	struct nefs_error none = { 0 };
-
-	if (directory == directory->tree->root)
-		control_outcome(directory, NULL, &none);
-}
-
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	const struct fuse_ctx *caller = fuse_req_ctx(req);
@@ -86,10 +77,10 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 		failed = directory->ops->mkdir(
 			directory, name, mode, caller->uid, caller->gid, &made, &err);
 	if (failed) {
-		op_refuse(req, directory, &err);
+		op_end(req, directory, name, &err);
 		return;
 	}
-	clear_error_of_root(directory);
+	control_accepted(directory, name);
 	reply_entry(req, made);
 }
 
@@ -106,10 +97,9 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	} else if (!node->directory->ops->rmdir) {
 		fuse_reply_err(req, EPERM);
 	} else if (node->directory->ops->rmdir(node->directory, &err)) {
-		op_refuse(req, node->directory, &err);
+		op_end(req, node->directory, NULL, &err);
 	} else {
-		clear_error_of_root(directory);
-		fuse_reply_err(req, 0);
+		op_end(req, directory, name, &err);
 	}
 }
 
@@ -147,7 +137,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	int failed;
 
 	if (!node) {
-		op_refuse(req, directory, &err);
+		op_end(req, directory, name, &err);
 		return;
 	}
 	failed = file_open(node, info);
@@ -160,6 +150,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		fuse_reply_err(req, failed);
 		return;
 	}
+	control_accepted(directory, name);
 	fill_entry(node, &entry);
 	node_remember(node);
 	if (fuse_reply_create(req, &entry, info) == -ENOENT) {
@@ -178,10 +169,12 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 		nefs_error_set(&err, EPERM, "%.64s: only regular files can be made here", name);
 	else
 		node = make_file(req, directory, name, mode, &err);
-	if (node)
-		reply_entry(req, node);
-	else
-		op_refuse(req, directory, &err);
+	if (!node) {
+		op_end(req, directory, name, &err);
+		return;
+	}
+	control_accepted(directory, name);
+	reply_entry(req, node);
 }
 
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
@@ -220,15 +213,13 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, ENOENT);
 	} else if (staged_of(node)) {
 		staged_unlink(staged_of(node));
-		fuse_reply_err(req, 0);
+		op_end(req, directory, name, &err);
 	} else if (S_ISDIR(node->mode)) {
 		fuse_reply_err(req, EISDIR);
 	} else if (!directory->ops->unlink) {
 		fuse_reply_err(req, EPERM);
-	} else if (unlink_row(directory, node, &err)) {
-		op_refuse(req, directory, &err);
 	} else {
-		control_outcome(directory, NULL, &err);
-		fuse_reply_err(req, 0);
+		unlink_row(directory, node, &err);
+		op_end(req, directory, name, &err);
 	}
 }

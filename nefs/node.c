@@ -160,6 +160,7 @@ void directory_unref(struct directory *directory)
 	free(directory->entries);
 	free(directory->controls);
 	free(directory->error);
+	free(directory->error_about);
 	if (directory->ops->destroy)
 		directory->ops->destroy(directory);
 }
@@ -182,6 +183,7 @@ struct handle *handle_new(struct node *node, int flags)
 		return NULL;
 	handle->node = node;
 	handle->flags = flags;
+	handle->opener = node->directory->tree->caller;
 	LIST_INSERT_HEAD(&node->handles, handle, siblings);
 	directory_ref(node->directory);
 	return handle;

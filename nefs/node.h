@@ -84,6 +84,12 @@ struct directory_ops {
 	int (*rename)(struct directory *directory, const char *name, struct nefs_error *err);
 	/* May a control file in it be unlinked now? 0 or a negative errno. */
 	int (*unlink)(struct directory *directory, const char *name, struct nefs_error *err);
+	/*
+	 * Something in it, or in a directory below without an `error` file, was refused to this user
+	 * (TREE_NO_CALLER: nobody asked). file: the name concerned, or NULL. May be NULL.
+	 */
+	void (*refused)(struct directory *directory, const char *file, uid_t uid,
+		const struct nefs_error *err);
 	/* The mount ends: answers the requests that it keeps itself with ENODEV. */
 	void (*drop_requests)(struct directory *directory);
 	/* Nothing refers to it any more: frees what it is embedded in. NULL: nothing to do. */
@@ -104,6 +110,7 @@ struct directory {
 	void *by_name;		 /* tsearch(3) tree of the same */
 	struct staging *staging; /* files can be staged in it; else NULL */
 	char *error;		 /* the sentence of its `error` file; NULL: none */
+	char *error_about;	 /* the name that it is about; NULL: none in particular */
 	struct node *error_node; /* that file; NULL: its parent's serves */
 	unsigned int refs;
 	bool removed; /* its name is gone */
@@ -113,7 +120,8 @@ struct directory {
 struct handle {
 	LIST_ENTRY(handle) siblings; /* in node->handles */
 	struct node *node;
-	int flags;     /* of open(2), as fcntl(2) changed them since */
+	int flags; /* of open(2), as fcntl(2) changed them since */
+	uid_t opener;
 	uint64_t seen; /* node->changes when last read; 0: never */
 	struct fuse_pollhandle *poll;
 

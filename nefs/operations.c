@@ -15,9 +15,21 @@ struct tree *op_tree(fuse_req_t req)
 	return fuse_req_userdata(req);
 }
 
-void op_refuse(fuse_req_t req, struct directory *directory, struct nefs_error *err)
+struct tree *op_begin(fuse_req_t req)
 {
-	control_outcome(directory, NULL, err);
+	struct tree *tree = op_tree(req);
+
+	tree->caller = fuse_req_ctx(req)->uid;
+	return tree;
+}
+
+void op_end(
+	fuse_req_t req, struct directory *directory, const char *name, const struct nefs_error *err)
+{
+	if (err->code)
+		control_refused(directory, name, err);
+	else
+		control_accepted(directory, name);
 	fuse_reply_err(req, err->code);
 }
 

@@ -44,10 +44,17 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino);
 /* The tree that a request is for. */
 struct tree *op_tree(fuse_req_t req);
 
+/* The same for a request that may be refused: the tree knows from here on whose it is. */
+struct tree *op_begin(fuse_req_t req);
+
 /* Sets up the open file that info describes, for OPEN and CREATE. 0 or a positive errno. */
 int file_open(struct node *node, struct fuse_file_info *info);
 
-/* Ends an operation: what was refused is told in `error`, then the errno is the answer. */
-void op_refuse(fuse_req_t req, struct directory *directory, struct nefs_error *err);
+/*
+ * Ends an operation on a name in a directory: what was refused is told in `error`, then the errno is the
+ * answer, 0 included.
+ */
+void op_end(fuse_req_t req, struct directory *directory, const char *name,
+	const struct nefs_error *err);
 
 #endif

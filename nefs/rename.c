@@ -120,13 +120,13 @@ static void rename_directory(
 	directory->ops->rename(directory, new_name, &err);
 	if (!err.code && notifier && known && directory_path(&directory->node, new_path))
 		notifier_moved(notifier, path, new_path);
-	op_refuse(req, parent, &err);
+	op_end(req, parent, new_name, &err);
 }
 
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 	const char *new_name, unsigned int flags)
 {
-	struct directory *from = node_from_id(op_tree(req), parent)->directory;
+	struct directory *from = node_from_id(op_begin(req), parent)->directory;
 	struct directory *to = node_from_id(op_tree(req), new_parent)->directory;
 	struct node *node = directory_find(from, name);
 

@@ -17,6 +17,9 @@ struct spool;
 /* Timeouts of names and attributes in the kernel's cache; changes are told by node_changed. */
 #define TREE_CACHE_SECONDS 3600.0
 
+/* The caller while no request is served: what happens then nobody asked for. */
+#define TREE_NO_CALLER ((uid_t)-1)
+
 struct tree {
 	struct directory *root;	      /* node id 1; its owner's, as are the members below */
 	struct fuse_session *session; /* NULL: not mounted, the kernel is told nothing */
@@ -24,6 +27,7 @@ struct tree {
 	struct spool *spool;	      /* where staged files are */
 	struct log *log;	      /* NULL: refusals are not logged */
 	uint64_t last_ino;	      /* given to a node; the root's is 1 */
+	uid_t caller;		      /* whose request is being served, or TREE_NO_CALLER */
 	/* What control files are rendered with, kept: a new stream zeroes 8 KiB first. NULL at first. */
 	FILE *render;
 	char *rendered;

@@ -57,10 +57,15 @@ def test_case_matters(mount):
     assert outcome(os.mkdir, mount.path("WEB")) == "OK"
 
 
-def test_root_error_is_cleared_by_the_next_success(mount):
-    outcome(os.mkdir, mount.path(".x"))
-    assert mount.error() != b""
+def test_root_error_stays_until_that_name_is_accepted(mount):
+    first, second = mount.enclave(), mount.enclave()
+    assert outcome(os.rename, first.path(), second.path()) == "EEXIST"
+    sentence = mount.error()
+    assert second.name.encode() in sentence
     mount.enclave()
+    os.rmdir(first.path())
+    assert mount.error() == sentence
+    os.rmdir(second.path())
     assert mount.error() == b""
 
 

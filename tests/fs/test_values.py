@@ -113,11 +113,29 @@ def test_error_stays_one_printable_line(enclave, bad):
     assert sentence.decode("utf-8").rstrip("\n").isprintable()
 
 
-def test_error_is_cleared_by_the_next_success(enclave):
+def test_error_stays_until_that_file_accepts_a_value(enclave):
     assert enclave.put("memory", b"x") == "EINVAL"
-    assert enclave.error != b""
+    sentence = enclave.error
+    assert sentence != b""
     enclave.set("vcpus", b"2")
+    enclave.set("start", b"0")
+    assert enclave.error == sentence
+    enclave.set("memory", b"64M")
     assert enclave.error == b""
+
+
+def test_error_gives_way_to_a_newer_one(enclave):
+    enclave.put("memory", b"x")
+    enclave.put("vcpus", b"y")
+    assert enclave.error.startswith(b"vcpus: ")
+    enclave.set("memory", b"64M")
+    assert enclave.error.startswith(b"vcpus: ")
+
+
+def test_error_goes_when_a_start_succeeds(ready):
+    assert ready.put("memory", b"x") == "EINVAL"
+    assert ready.start() == "OK"
+    assert ready.error == b""
 
 
 def test_error_belongs_to_one_enclave(mount):

@@ -43,11 +43,19 @@ static void bare_destroy(struct directory *directory)
 	free(directory);
 }
 
+static void bare_refused(
+	struct directory *directory, const char *file, uid_t uid, const struct nefs_error *err)
+{
+	bare_of(directory)->refusals++;
+	bare_of(directory)->refused_to = uid;
+}
+
 static const struct directory_ops bare_ops = {
 	.mkdir = staging_mkdir,
 	.rmdir = bare_rmdir,
 	.rename = bare_rename,
 	.unlink = check_busy,
+	.refused = bare_refused,
 	.drop_requests = bare_drop_requests,
 	.destroy = bare_destroy,
 };

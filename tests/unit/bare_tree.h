@@ -26,6 +26,8 @@ struct bare_directory {
 	struct node *kept[4]; /* for the handles of a table's rows */
 	bool busy;	      /* rmdir and unlink are refused with EBUSY */
 	unsigned int dropped; /* calls of drop_requests */
+	unsigned int refusals;
+	uid_t refused_to; /* the last of them */
 };
 
 /* The handle of a row: one of kept. */

@@ -20,9 +20,13 @@ void log_event(struct log *log, const struct log_event *event)
 {
 	logged++;
 	CU_ASSERT_STRING_EQUAL(event->event, "refused");
-	snprintf(logged_as, sizeof(logged_as), "%s, %s, %d: %s",
+	char uid[16] = "none";
+
+	if (event->has_uid)
+		snprintf(uid, sizeof(uid), "%u", (unsigned int)event->uid);
+	snprintf(logged_as, sizeof(logged_as), "%s, %s, %d, %s: %s",
 		event->enclave ? event->enclave : "nobody", event->file ? event->file : "nothing",
-		event->errno_code, event->error);
+		event->errno_code, uid, event->error);
 }
 
 /* In the log's place as a whole. */
@@ -341,7 +345,7 @@ static void test_too_long(void)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(web->error);
 	CU_ASSERT_PTR_NOT_NULL(strstr(web->error, "value: 4097 bytes"));
 	/* Also of a row that tells its outcomes itself, as it is not asked. */
-	control_set_error(web, "");
+	control_set_error(web, NULL, "");
 	CU_ASSERT_EQUAL(control_store(&web->controls[QUIET], text, VALUE_MAX + 1), -E2BIG);
 	CU_ASSERT_PTR_NOT_NULL(web->error);
 	CU_ASSERT_STRING_EQUAL(stored, "");
@@ -430,8 +434,12 @@ static void test_error(void)
 	check_error(web, "command: it is told 22");
 	CU_ASSERT_EQUAL(web->error_node->changes, changes + 2);
 	CU_ASSERT_EQUAL(poll_row(ERROR), ALWAYS | POLLERR | POLLPRI);
+	/* It stays until that file accepts something. */
 	outcome = 0;
 	write_row(VALUE, "x");
+	check_error(web, "command: it is told 22");
+	CU_ASSERT_EQUAL(web->error_node->changes, changes + 2);
+	write_row(COMMAND, "x");
 	check_error(web, "");
 	CU_ASSERT_EQUAL(web->error_node->changes, changes + 3);
 	/* What tells its outcome itself is not spoken for. */
@@ -440,6 +448,28 @@ static void test_error(void)
 	check_error(web, "");
 	/* None of that is the root's. */
 	check_error(bare.tree.root, "");
+}
+
+/* Each refusal is told to the log and to the directory, with the user whose request it was. */
+static void test_who_is_refused(void)
+{
+	struct bare_directory *told = (struct bare_directory *)web;
+
+	outcome = -EINVAL;
+	bare.tree.caller = 1234;
+	write_row(VALUE, "x");
+	write_row(VALUE, "x");
+	CU_ASSERT_EQUAL(told->refusals, 2);
+	CU_ASSERT_EQUAL(told->refused_to, 1234);
+	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 22, 1234: value: it is told 22");
+	bare.tree.caller = TREE_NO_CALLER;
+	write_row(VALUE, "x");
+	CU_ASSERT_EQUAL(told->refused_to, TREE_NO_CALLER);
+	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 22, none: value: it is told 22");
+	/* What is accepted is no refusal. */
+	outcome = 0;
+	write_row(VALUE, "x");
+	CU_ASSERT_EQUAL(told->refusals, 3);
 }
 
 /* A directory without `error` tells the one that it is in; without any, nobody. */
@@ -467,12 +497,12 @@ static void test_error_of_parent(void)
 	directory_ref(nested);
 	directory_removed(below);
 	directory_removed(nested);
-	control_set_error(nested, "too late");
+	control_set_error(nested, NULL, "too late");
 	check_error(web, "");
 	directory_unref(nested);
 	directory_ref(web);
 	directory_removed(web);
-	control_set_error(web, "too late");
+	control_set_error(web, NULL, "too late");
 	check_error(web, "");
 	directory_unref(web);
 	directory_unref(alone);
@@ -490,11 +520,11 @@ static void test_log(void)
 	write_row(VALUE, "x");
 	write_row(VALUE, "x");
 	CU_ASSERT_EQUAL(logged, 2);
-	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 34: value: it is told 34");
+	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 34, 0: value: it is told 34");
 	control_store(directory_row(nested, "value"), "x", 1);
-	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 34: value: it is told 34");
+	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 34, 0: value: it is told 34");
 	control_store(directory_row(special, "value"), "x", 1);
-	CU_ASSERT_STRING_EQUAL(logged_as, "nobody, value, 34: value: it is told 34");
+	CU_ASSERT_STRING_EQUAL(logged_as, "nobody, value, 34, 0: value: it is told 34");
 	CU_ASSERT_EQUAL(logged, 4);
 	outcome = 0;
 	write_row(VALUE, "x");
@@ -517,9 +547,9 @@ static void test_no_memory(void)
 	memory_fail(0);
 	CU_ASSERT_EQUAL(web->controls[VALUE].ops->size(&web->controls[VALUE]), 0);
 	CU_ASSERT_TRUE(memory_failed());
-	control_set_error(web, "before");
+	control_set_error(web, NULL, "before");
 	memory_fail(0);
-	control_set_error(web, "after");
+	control_set_error(web, NULL, "after");
 	CU_ASSERT_TRUE(memory_failed());
 	/* Rather none than the sentence of something else. */
 	check_error(web, "");
@@ -537,6 +567,7 @@ static const CU_TestInfo tests[] = {
 	{ "a read that waits", test_parked_read },
 	{ "error: what was refused last", test_error },
 	{ "error: a directory without one", test_error_of_parent },
+	{ "who was refused", test_who_is_refused },
 	{ "the log: what was refused", test_log },
 	{ "no memory", test_no_memory },
 	CU_TEST_INFO_NULL,

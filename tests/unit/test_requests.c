@@ -171,7 +171,7 @@ static void test_directories(void)
 	CHECK_ERROR(0);
 	CU_ASSERT_EQUAL(web->staging.count, 0);
 	/* The root's `error` is that of its directories; theirs is of what is in them. */
-	control_set_error(bare.tree.root, "before");
+	control_set_error(bare.tree.root, NULL, "before");
 	web->busy = true;
 	op_rmdir(next(), FUSE_ROOT_ID, "web");
 	CHECK_ERROR(EBUSY);
@@ -180,7 +180,7 @@ static void test_directories(void)
 	web->busy = false;
 	op_rmdir(next(), FUSE_ROOT_ID, "web");
 	CHECK_ERROR(0);
-	CU_ASSERT_PTR_NULL(bare.tree.root->error);
+	CU_ASSERT_STRING_EQUAL(bare.tree.root->error, "before");
 	CU_ASSERT_EQUAL(bare.destroyed, 1);
 }
 
