@@ -4,8 +4,8 @@
 
 static bool console_live(const struct enclave *enclave)
 {
-	return settings_number(&enclave->settings, SETTING_DEBUG) &&
-	       enclave_meaning(enclave)->active;
+	return settings_number(&enclave->applied.settings, SETTING_DEBUG) &&
+	       enclave_meaning(enclave)->runs;
 }
 
 static void read_console(fuse_req_t req, struct handle *handle, size_t size, off_t offset)

@@ -322,6 +322,11 @@ static const struct node_ops control_node_ops = {
 	.changed = control_changed,
 };
 
+void control_unset(struct node *node)
+{
+	node->mtime = (struct timespec){ 0 };
+}
+
 int control_populate(struct directory *directory, const struct control *table)
 {
 	const struct node *parent = &directory->node;
@@ -343,6 +348,8 @@ int control_populate(struct directory *directory, const struct control *table)
 		node->control = &table[i];
 		node->name = table[i].name;
 		node->uncached = (table[i].flags & CONTROL_VOLATILE) != 0;
+		if (table[i].flags & CONTROL_UNSET)
+			control_unset(node);
 		if (table[i].handle)
 			*(struct node **)((char *)directory + table[i].handle) = node;
 	}

@@ -53,6 +53,7 @@ enum control_flags {
 	CONTROL_SETTABLE = 2, /* unlink resets it to its default and hides it */
 	CONTROL_REPORTS = 4,  /* its store tells `error` about its outcome itself */
 	CONTROL_VOLATILE = 8, /* its content moves by itself: the kernel asks at each stat(2) */
+	CONTROL_UNSET = 16, /* it has no value at first: its time is 0 then, older than any file */
 };
 
 struct control {
@@ -90,6 +91,9 @@ void control_show_error(struct node *node, FILE *out);
 
 /* Gives a directory the nodes of a table, which stays the caller's. 0 or -ENOMEM. */
 int control_populate(struct directory *directory, const struct control *table);
+
+/* A file of CONTROL_UNSET has lost its value: its time is as at first. */
+void control_unset(struct node *node);
 
 /* Renders a text file; *text is malloc'ed. 0 or -ENOMEM. */
 int control_render(struct node *node, char **text, size_t *size);

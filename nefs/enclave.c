@@ -22,15 +22,12 @@ const struct state_meaning *enclave_meaning(const struct enclave *enclave)
 	return state_meaning(enclave->state);
 }
 
-int enclave_check_idle(const struct enclave *enclave, const char *kept, struct nefs_error *err)
+void enclave_compare(struct enclave *enclave)
 {
-	const char *name = enclave_name(enclave);
-
-	if (enclave_meaning(enclave)->active)
-		return nefs_error_set(err, EBUSY,
-			"%s is %s and keeps its %s until it is stopped: echo 0 > %s/start", name,
-			enclave_meaning(enclave)->name, kept, name);
-	return 0;
+	if (applied_compare(&enclave->applied, &enclave->settings, enclave->image.file,
+		    enclave_meaning(enclave)->runs) &&
+		!enclave->directory.removed)
+		node_changed(enclave->files.pending);
 }
 
 static int check_name(const char *name, struct nefs_error *err)
@@ -132,6 +129,7 @@ static void release_content(struct enclave *enclave)
 {
 	settings_release(&enclave->settings);
 	image_release(&enclave->image);
+	applied_release(&enclave->applied);
 	free(nefs_take_ptr(enclave->start_text));
 	console_ring_release(&enclave->console);
 }

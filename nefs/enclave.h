@@ -9,6 +9,7 @@
 #ifndef NEFS_ENCLAVE_H
 #define NEFS_ENCLAVE_H
 
+#include "applied.h"
 #include "console_ring.h"
 #include "fs.h"
 #include "image.h"
@@ -23,7 +24,7 @@
 /* Control files that change by themselves: the handles of their rows. */
 struct enclave_nodes {
 	struct node *memory_effective, *cpus_effective, *cid_effective, *slot;
-	struct node *start, *state, *wait, *events, *journal, *console;
+	struct node *start, *pending, *state, *wait, *events, *journal, *console;
 	struct node *measurements, *image_info;
 };
 
@@ -34,6 +35,7 @@ struct enclave {
 
 	struct settings settings;
 	struct image image;
+	struct applied applied; /* what `launch` was given of both */
 
 	enum enclave_state state;
 	struct backend_launch *launch;
@@ -60,14 +62,14 @@ const char *enclave_name(const struct enclave *enclave);
 /* What its state means. */
 const struct state_meaning *enclave_meaning(const struct enclave *enclave);
 
-/* EBUSY with a sentence if it is active: what it keeps ("its settings") until it is stopped. */
-int enclave_check_idle(const struct enclave *enclave, const char *kept, struct nefs_error *err);
-
 struct enclave *enclave_find(struct fs *fs, const char *name);
 
 /* mkdir(2) in the root: makes one (directory_ops). EEXIST, EINVAL for its name, ENOMEM. */
 int enclave_mkdir(struct directory *root, const char *name, mode_t mode, uid_t uid, gid_t gid,
 	struct node **made, struct nefs_error *err);
+
+/* A setting, its image or its state is another: looks at what is pending, and tells `pending`. */
+void enclave_compare(struct enclave *enclave);
 
 /* Tells the journals and the log. error is a sentence, or NULL. */
 void enclave_tell(struct enclave *enclave, const char *event, const char *old_name,

@@ -37,18 +37,34 @@ static int store_setting(struct node *node, const char *text, size_t size, struc
 	struct setting_value value;
 	int failed = setting_parse(setting, text, size, &value, err);
 
-	/* An identical value is accepted at any time: configuration tools write what is there. */
-	if (!failed && !setting_equal(&value, &settings->values[setting]))
-		failed = enclave_check_idle(of(node), "settings", err);
 	if (!failed)
 		settings_take(settings, setting, &value);
 	setting_release(&value);
+	enclave_compare(of(node));
 	return failed;
 }
 
 static void reset_setting(struct node *node)
 {
 	settings_reset(&of(node)->settings, setting_of(node));
+	if (node->control->flags & CONTROL_UNSET)
+		control_unset(node);
+	enclave_compare(of(node));
+}
+
+/* What the next start would change, in the order of the table. */
+static void show_pending(struct node *node, FILE *out)
+{
+	uint32_t pending = of(node)->applied.pending;
+
+	for (const struct control *row = enclave_files; row->name; row++) {
+		uint32_t bit = row->store == store_setting   ? 1U << row->private
+			       : row->ops == &image_file_ops ? APPLIED_IMAGE
+							     : 0;
+
+		if (pending & bit)
+			fprintf(out, "%s\n", row->name);
+	}
 }
 
 /* ---- start ---- */
@@ -168,27 +184,28 @@ static const struct control_ops wait_ops = { .read = read_wait };
 /* ---- the table ---- */
 
 /* A setting's row: its file is made of it alone. */
-#define SETTING_ROW(file, setting)                                                                 \
+#define SETTING_ROW(file, setting, more)                                                           \
 	{                                                                                          \
-		.name = (file), .mode = 0644, .flags = CONTROL_SETTABLE, .private = (setting),     \
-		.show = show_setting, .store = store_setting, .reset = reset_setting               \
+		.name = (file), .mode = 0644, .flags = CONTROL_SETTABLE | (more),                  \
+		.private = (setting), .show = show_setting, .store = store_setting,                \
+		.reset = reset_setting                                                             \
 	}
 
 /* Where the node of a row is kept that changes by itself. */
 #define HANDLE(member) offsetof(struct enclave, files.member)
 
 const struct control enclave_files[] = {
-	SETTING_ROW("memory", SETTING_MEMORY),
-	SETTING_ROW("vcpus", SETTING_VCPUS),
-	SETTING_ROW("cpus", SETTING_CPUS),
+	SETTING_ROW("memory", SETTING_MEMORY, CONTROL_UNSET),
+	SETTING_ROW("vcpus", SETTING_VCPUS, CONTROL_UNSET),
+	SETTING_ROW("cpus", SETTING_CPUS, CONTROL_UNSET),
 	{ .name = "image",
 		.mode = 0600,
-		.flags = CONTROL_SETTABLE,
+		.flags = CONTROL_SETTABLE | CONTROL_UNSET,
 		.reset = image_file_reset,
 		.ops = &image_file_ops },
-	SETTING_ROW("cid", SETTING_CID),
-	SETTING_ROW("debug", SETTING_DEBUG),
-	SETTING_ROW("boot_timeout", SETTING_BOOT_TIMEOUT),
+	SETTING_ROW("cid", SETTING_CID, 0),
+	SETTING_ROW("debug", SETTING_DEBUG, 0),
+	SETTING_ROW("boot_timeout", SETTING_BOOT_TIMEOUT, 0),
 	{ .name = "start",
 		.mode = 0644,
 		.flags = CONTROL_SETTABLE | CONTROL_REPORTS,
@@ -197,6 +214,11 @@ const struct control enclave_files[] = {
 		.store = store_start,
 		.reset = reset_start,
 		.ops = &start_ops },
+	{ .name = "pending",
+		.mode = 0444,
+		.flags = CONTROL_POLL,
+		.handle = HANDLE(pending),
+		.show = show_pending },
 	{ .name = "wait",
 		.mode = 0444,
 		.handle = HANDLE(wait),

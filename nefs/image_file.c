@@ -13,21 +13,17 @@ static struct enclave *of(const struct node *node)
 	return enclave_of(node->directory);
 }
 
-/* The device may read it at any moment while the enclave is active. */
-static int check_idle(const struct enclave *enclave, struct nefs_error *err)
-{
-	return enclave_check_idle(enclave, "image", err);
-}
-
 static void replace_image(struct enclave *enclave, struct spool_file *file)
 {
 	image_replace(&enclave->image, file);
 	report_invalidate(enclave);
+	enclave_compare(enclave);
 }
 
 void image_file_reset(struct node *node)
 {
 	replace_image(of(node), NULL);
+	control_unset(node);
 }
 
 static int open_image(struct handle *handle, struct nefs_error *err)
@@ -56,13 +52,13 @@ static ssize_t write_image(
 	struct handle *handle, const char *data, size_t size, off_t offset, struct nefs_error *err)
 {
 	struct enclave *enclave = of(handle->node);
-	bool fresh = !enclave->image.file || handle->truncate || enclave->image.stale;
+	/* What runs is not written into: a new one begins beside it. */
+	bool fresh = !enclave->image.file || handle->truncate || enclave->image.stale ||
+		     enclave->image.file == enclave->applied.image;
 	struct spool_file *file;
 	ssize_t written;
-	int failed = check_idle(enclave, err);
+	int failed;
 
-	if (failed)
-		return failed;
 	if (handle->flags & O_APPEND)
 		offset = fresh ? 0 : (off_t)enclave->image.file->size;
 	/* A writer that goes on after its first block was refused must not replace anything. */
@@ -105,11 +101,11 @@ static int truncate_image(struct node *node, uint64_t size, struct nefs_error *e
 	}
 	if (enclave->image.file && size == enclave->image.file->size)
 		return 0;
-	failed = check_idle(enclave, err);
-	if (failed)
-		return failed;
 	if (!enclave->image.file)
 		return nefs_error_set(err, EINVAL, "there is no image to resize; write one");
+	if (enclave->image.file == enclave->applied.image)
+		return nefs_error_set(err, EINVAL,
+			"it runs, and what runs is not resized; write a new one from its first byte on");
 	failed = spool_truncate(enclave->image.file, size, err);
 	report_invalidate(enclave);
 	return failed;
@@ -121,10 +117,7 @@ static int adopt_image(struct node *node, struct node *staged, struct nefs_error
 	struct spool_file *file = staged_of(staged)->file;
 	char head[4];
 	ssize_t got;
-	int failed = check_idle(enclave, err);
 
-	if (failed)
-		return failed;
 	got = spool_read(file, head, sizeof(head), 0);
 	if (got < 0)
 		return nefs_error_set(err, EIO, "cannot read the staged image");

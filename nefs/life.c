@@ -101,8 +101,9 @@ static void enter(struct enclave *enclave, enum enclave_state state, const struc
 	if (!told)
 		record(enclave, state, error);
 	/* Only now: what it had is part of the record of its end. */
-	if (!meaning->active || state == STATE_QUEUED)
+	if (!meaning->runs)
 		set_grant(enclave, NULL);
+	enclave_compare(enclave);
 	if (error)
 		control_set_error(&enclave->directory, "start", error->text);
 	else if (state == STATE_BOOTING)
@@ -224,6 +225,7 @@ static void on_ended(void *owner, enum backend_end how, const struct nefs_error 
 	}
 }
 
+static int check(const struct enclave *enclave, struct nefs_error *err);
 static int launch(struct enclave *enclave, struct nefs_error *err);
 
 static void on_released(void *owner)
@@ -232,8 +234,10 @@ static void on_released(void *owner)
 	struct nefs_error err = { 0 };
 
 	enclave->launch = NULL;
+	applied_release(&enclave->applied);
 	fs_of(&enclave->directory)->launches--;
-	if (enclave->state == STATE_QUEUED && launch(enclave, &err))
+	/* What was complete when the start was asked for may have been changed since. */
+	if (enclave->state == STATE_QUEUED && (check(enclave, &err) || launch(enclave, &err)))
 		enter(enclave, STATE_FAILED, &err);
 	directory_unref(&enclave->directory);
 }
@@ -263,24 +267,30 @@ static int launch(struct enclave *enclave, struct nefs_error *err)
 {
 	struct fs *fs = fs_of(&enclave->directory);
 	const struct settings *settings = &enclave->settings;
-	const struct setting_value *cpus = &settings->values[SETTING_CPUS];
-	const struct backend_config config = {
+	const struct setting_value *cpus = &enclave->applied.settings.values[SETTING_CPUS];
+	struct backend_config config;
+	int failed = applied_take(&enclave->applied, settings, enclave->image.file, err);
+
+	if (failed)
+		return failed;
+	config = (struct backend_config){
 		.name = enclave_name(enclave),
 		.memory = settings_number(settings, SETTING_MEMORY),
 		.vcpus = cpus->cpu_count ? (uint32_t)cpus->cpu_count
 					 : (uint32_t)settings_number(settings, SETTING_VCPUS),
 		.cpus = cpus->cpus,
 		.cpu_count = cpus->cpu_count,
-		.image_fd = enclave->image.file->fd,
+		.image_fd = enclave->applied.image->fd,
 		.image_checked = enclave->image.sound,
 		.cid = settings_number(settings, SETTING_CID),
 		.debug = settings_number(settings, SETTING_DEBUG) != 0,
 		.boot_timeout = (unsigned int)settings_number(settings, SETTING_BOOT_TIMEOUT),
 	};
-	int failed = backend_start(fs->backend, &config, &listener, enclave, &enclave->launch, err);
-
-	if (failed)
+	failed = backend_start(fs->backend, &config, &listener, enclave, &enclave->launch, err);
+	if (failed) {
+		applied_release(&enclave->applied);
 		return failed;
+	}
 	directory_ref(&enclave->directory);
 	fs->launches++;
 	console_ring_clear(&enclave->console);

@@ -99,6 +99,26 @@ void setting_release(struct setting_value *value)
 	*value = (struct setting_value){ 0 };
 }
 
+int settings_copy(struct settings *to, const struct settings *from)
+{
+	for (int i = 0; i < SETTINGS; i++) {
+		const struct setting_value *value = &from->values[i];
+		struct setting_value *copy = &to->values[i];
+
+		copy->number = value->number;
+		if (!value->cpu_count)
+			continue;
+		copy->cpus = reallocarray(NULL, value->cpu_count, sizeof(*copy->cpus));
+		if (!copy->cpus) {
+			settings_release(to);
+			return -ENOMEM;
+		}
+		memcpy(copy->cpus, value->cpus, value->cpu_count * sizeof(*copy->cpus));
+		copy->cpu_count = value->cpu_count;
+	}
+	return 0;
+}
+
 void settings_take(struct settings *settings, enum setting setting, struct setting_value *value)
 {
 	setting_release(&settings->values[setting]);

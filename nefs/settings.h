@@ -47,6 +47,9 @@ bool setting_equal(const struct setting_value *a, const struct setting_value *b)
 
 void setting_release(struct setting_value *value);
 
+/* Copies what they ask for, not how it was written, to ones that hold nothing. -ENOMEM leaves nothing. */
+int settings_copy(struct settings *to, const struct settings *from);
+
 /* Takes a value over in place of the one there. */
 void settings_take(struct settings *settings, enum setting setting, struct setting_value *value);
 

@@ -38,7 +38,8 @@ struct state_meaning {
 	const char *name;     /* in `state` and `wait` */
 	const char *event;    /* the journal's word when it is entered; NULL: none */
 	enum counter counter; /* what that counts */
-	bool active;	      /* settings, image and names are frozen */
+	bool active;	      /* its names are frozen: rmdir and unlink are EBUSY */
+	bool runs;	      /* what it was started with is in force: others are pending */
 	bool changing;	      /* `wait` sleeps */
 	bool started;	      /* `start` reads 1 */
 	bool settles;	      /* entering it sets or clears `error` */

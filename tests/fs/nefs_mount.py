@@ -21,7 +21,7 @@ SETTABLE = {"memory": 0o644, "vcpus": 0o644, "cpus": 0o644, "image": 0o600, "cid
             "debug": 0o644, "boot_timeout": 0o644}
 READ_ONLY = {"memory.effective": 0o444, "cpus.effective": 0o444, "cid.effective": 0o444,
              "slot": 0o444, "state": 0o444, "wait": 0o444, "events": 0o444, "journal": 0o444,
-             "console": 0o400, "error": 0o444, "measurements": 0o444, "image_info": 0o444}
+             "console": 0o400, "pending": 0o444, "error": 0o444, "measurements": 0o444, "image_info": 0o444}
 ENCLAVE_FILES = {**SETTABLE, "start": 0o644, **READ_ONLY}
 
 # Files and directories that later versions add to the contract.

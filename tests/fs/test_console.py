@@ -134,6 +134,6 @@ def test_sigkill_ends_a_reader_at_once(debug):
     assert debug.state == "running"
 
 
-def test_debug_cannot_be_turned_on_while_running(running):
-    assert running.put("debug", b"1") == "EBUSY"
+def test_debug_turned_on_while_running_is_for_the_next_start(running):
+    assert running.put("debug", b"1") == "OK"
     assert read_outcome(running.path("console")) == b""

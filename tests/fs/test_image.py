@@ -200,8 +200,9 @@ def test_staged_image_that_is_none(enclave):
 
 def test_staged_image_while_running(running):
     put(running.path("staged"), OTHER, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    assert outcome(os.rename, running.path("staged"), running.path("image")) == "EBUSY"
-    assert running.get("image") == SMALL
+    assert outcome(os.rename, running.path("staged"), running.path("image")) == "OK"
+    assert running.get("image") == OTHER
+    assert (running.state, running.get("pending")) == ("running", b"image\n")
 
 
 # ---- Corrupt images ----

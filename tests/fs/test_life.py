@@ -4,12 +4,16 @@ import os
 import re
 
 import pytest
-from eif_image import SMALL
+from eif_image import SMALL, build
 from harness import Child, get, outcome, raw_write, run
 from nefs_mount import journal_now
 from watching import Watched
 
+OTHER = build(ramdisks=(b"another one",))
 RFC3339_MICROSECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
+# One change of each, in the order in which `pending` names them.
+STAGED = {"memory": b"128M\n", "vcpus": b"4\n", "cpus": b"2-5\n", "image": OTHER, "cid": b"99\n",
+          "debug": b"1\n", "boot_timeout": b"9\n"}
 NOTHING_HELD = {"memory.effective": b"\n", "cpus.effective": b"\n", "cid.effective": b"\n",
                 "slot": b"\n"}
 
@@ -301,11 +305,55 @@ def test_several_at_once(mount):
 @pytest.mark.parametrize("name,value", [
     ("memory", b"128M\n"), ("vcpus", b"4\n"), ("cpus", b"2-3\n"), ("cid", b"99\n"),
     ("debug", b"1\n"), ("boot_timeout", b"9\n")])
-def test_change_while_running_is_refused(running, name, value):
-    before = running.get(name)
-    assert running.put(name, value) == "EBUSY"
-    assert running.get(name) == before
-    assert name.encode() in running.error
+def test_change_while_running_is_for_the_next_start(running, name, value):
+    held = effective(running)
+    with Watched(running.path("pending")) as pending:
+        before = running.get(name)
+        assert running.put(name, value) == "OK"
+        assert running.get(name) == value
+        assert pending.changed() == name.encode() + b"\n"
+        assert running.put(name, before or b"\n") == "OK"
+        assert pending.changed() == b""
+    assert (running.state, effective(running)) == ("running", held)
+
+
+def test_pending_is_in_the_order_of_the_table(running):
+    for name in reversed(list(STAGED)):
+        running.set(name, STAGED[name])
+    assert running.get("pending").decode().split() == list(STAGED)
+    running.stop()
+    running.reaches("stopped")
+    assert running.get("pending") == b"", "nothing runs"
+
+
+@pytest.mark.parametrize("same", [b"65536K", b"0x4000000\n", b" 67108864 "])
+def test_pending_compares_what_is_asked_for(running, same):
+    running.set("memory", same)
+    assert running.get("memory") == same
+    assert running.get("pending") == b""
+
+
+def test_changed_then_restarted(running):
+    """What a handler does that is told of a change, and once more when nothing has changed."""
+    def converge():
+        if running.get("memory") == b"128M\n":
+            return "ok"
+        running.set("memory", b"128M\n")
+        assert running.stop() == "OK" and running.start() == "OK", running.error
+        return "changed"
+    assert converge() == "changed"
+    assert running.reaches("running")
+    assert running.get("memory.effective") == b"134217728\n"
+    assert running.get("pending") == b""
+    assert converge() == "ok"
+    assert running.events()["starts"] == 2
+
+
+def test_a_start_while_running_applies_nothing(running):
+    running.set("memory", b"128M")
+    assert running.start() == "OK"
+    assert running.get("memory.effective") == b"67108864\n"
+    assert running.get("pending") == b"memory\n"
 
 
 @pytest.mark.parametrize("name", ["memory", "vcpus", "cid", "debug", "boot_timeout"])
@@ -315,13 +363,18 @@ def test_same_value_while_running_succeeds(running, name):
 
 
 def test_bad_value_while_running_is_refused(running):
-    assert running.put("memory", b"512MB") in ("EINVAL", "EBUSY")
+    assert running.put("memory", b"512MB") == "EINVAL"
     assert running.get("memory") == b"64M\n"
 
 
-def test_image_while_running_is_refused(running):
-    assert running.put("image", SMALL) == "EBUSY"
-    assert running.get("image") == SMALL
+def test_image_while_running_is_for_the_next_start(running):
+    assert running.put("image", OTHER) == "OK"
+    assert running.get("image") == OTHER
+    assert running.get("pending") == b"image\n"
+    running.stop()
+    running.reaches("stopped")
+    assert running.start() == "OK", running.error
+    assert running.get("pending") == b""
 
 
 def test_rmdir_while_running_is_refused(running):

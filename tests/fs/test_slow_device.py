@@ -4,12 +4,14 @@ import os
 import signal
 import time
 
+import eif_image
 import pytest
 from harness import Child, get, outcome, put, raw_read, raw_write, run, seconds, timed
 from watching import Watched, poll_now
 
 pytestmark = pytest.mark.device
 
+OTHER = eif_image.build(ramdisks=(b"another one",))
 AT_MOST = 6  # seconds: the 5 s of the contract and the machine's own delay
 
 
@@ -229,12 +231,7 @@ def test_start_while_stopping_is_queued(mount, running):
     assert running.events()["starts"] == 2
 
 
-def frozen(enclave):
-    """Nothing that the start will use can be changed."""
-    for name, value in (("memory", b"128M"), ("cid", b"99"), ("debug", b"1"), ("image", b".eif")):
-        before = enclave.get(name)
-        assert enclave.put(name, value) == "EBUSY", name
-        assert enclave.get(name) == before
+def names_are_frozen(enclave):
     assert outcome(os.rmdir, enclave.path()) == "EBUSY"
     assert outcome(os.unlink, enclave.path("memory")) == "EBUSY"
 
@@ -249,7 +246,7 @@ def test_queued_start_behind_a_crash(mount, running):
     assert running.get("start") == b"1\n"
     assert outcome(get, running.path("wait"), os.O_NONBLOCK) == "EAGAIN"
     assert running.get("memory.effective") == b"\n", "nothing is held yet"
-    frozen(running)
+    names_are_frozen(running)
     assert mount.slots() == slots, "all of this while the old one was being given back"
     assert get(running.path("wait")) == b"running\n"
     assert running.get("memory.effective") == b"67108864\n"
@@ -265,7 +262,7 @@ def test_queued_start_behind_a_crash_and_a_stop(mount, running):
         while (now := state.read()) != b"running\n":
             assert now in (b"stopping\n", b"starting\n")
             assert running.get("start") == b"1\n"
-            frozen(running)
+            names_are_frozen(running)
             state.changed()
     assert running.get("memory.effective") == b"67108864\n"
 
@@ -282,14 +279,17 @@ def test_start_stop_start_ends_running(slow):
 # ---- While it is starting ----
 
 @pytest.mark.parametrize("name,value", [("memory", b"128M"), ("vcpus", b"4"), ("cid", b"99"),
-                                        ("debug", b"1"), ("image", b".eif")])
-def test_change_while_starting_is_refused(slow, name, value):
+                                        ("debug", b"1"), ("image", OTHER)])
+def test_change_while_starting_is_for_the_next_start(slow, name, value):
     enclave = slow()
-    before = enclave.get(name)
     enclave.start(os.O_NONBLOCK)
     assert enclave.state == "starting"
-    assert enclave.put(name, value) == "EBUSY"
-    assert enclave.get(name) == before
+    assert enclave.put(name, value) == "OK"
+    assert enclave.get(name) == value
+    assert enclave.get("pending") == name.encode() + b"\n"
+    assert enclave.reaches("running")
+    assert enclave.get("memory.effective") == b"67108864\n"
+    assert enclave.get("pending") == name.encode() + b"\n"
 
 
 @pytest.mark.parametrize("name", ["memory", "vcpus", "cid"])
@@ -308,10 +308,11 @@ def test_rmdir_and_unlink_while_starting_are_refused(slow):
     assert enclave.reaches("running")
 
 
-def test_changes_while_stopping_are_refused(mount, running):
+def test_changes_while_stopping(mount, running):
     mount.faults("ENCLAVE_STOP delay 1000 1")
     running.stop(os.O_NONBLOCK)
-    assert running.put("memory", b"128M") == "EBUSY"
+    assert running.put("memory", b"128M") == "OK"
+    assert running.get("pending") == b"memory\n"
     assert outcome(os.rmdir, running.path()) == "EBUSY"
     assert outcome(os.unlink, running.path("memory")) == "EBUSY"
     assert running.reaches("stopped")

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Values: what is accepted reads back byte for byte, what is refused has its errno."""
 import os
+import tempfile
 
 import pytest
+from eif_image import SMALL
 from harness import get, outcome, put, run
 
 ACCEPTED = [
@@ -63,7 +65,7 @@ VALUES = sorted(GOOD)
 DEFAULTS = {"memory": b"", "vcpus": b"", "cpus": b"", "image": b"", "cid": b"0\n",
             "debug": b"0\n", "boot_timeout": b"0\n", "start": b"0\n", "memory.effective": b"\n",
             "cpus.effective": b"\n", "cid.effective": b"\n", "slot": b"\n", "state": b"init\n",
-            "wait": b"init\n", "error": b""}
+            "wait": b"init\n", "error": b"", "pending": b""}
 
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
@@ -345,3 +347,29 @@ def test_a_write_is_seen_in_the_mtime(enclave):
     memory, vcpus = mtime("memory"), mtime("vcpus")
     enclave.set("memory", b"64M")
     assert mtime("memory") > memory and mtime("vcpus") == vcpus
+
+
+@pytest.mark.parametrize("name", ["memory", "vcpus", "cpus", "image"])
+def test_what_is_unset_is_older_than_any_file(enclave, name):
+    """Or cp -u, rsync -u and make would take it for newer than what they bring."""
+    def mtime():
+        return os.stat(enclave.path(name)).st_mtime
+    value = SMALL if name == "image" else GOOD[name]
+    assert mtime() == 0
+    enclave.set(name, value)
+    assert mtime() > 1e9
+    os.unlink(enclave.path(name))
+    os.close(os.open(enclave.path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    assert mtime() == 0
+
+
+@pytest.mark.parametrize("name", ["memory", "image"])
+def test_copied_if_newer(enclave, name):
+    value = SMALL if name == "image" else GOOD[name]
+    with tempfile.NamedTemporaryFile(prefix="nefs-values-") as source:
+        source.write(value)
+        source.flush()
+        os.utime(source.name, (1e9, 1e9))
+        done = run("cp", "-u", source.name, enclave.path(name))
+    assert done.returncode == 0, done.stderr
+    assert enclave.get(name) == value

@@ -183,6 +183,7 @@ static void reach(enum situation situation)
 enum happening {
 	START,
 	START_UNSET, /* with something unset */
+	CHANGE,	     /* a setting and the image are written, for the next start */
 	STOP,
 	DEVICE_STARTED,
 	DEVICE_RUNNING,
@@ -194,6 +195,25 @@ enum happening {
 	HAPPENINGS,
 };
 
+/* Another value, another spelling of the same one, and another image. */
+static int change(void)
+{
+	struct nefs_error err = { 0 };
+	struct spool_file *file;
+	int failed = control_store(directory_row(&web->directory, "memory"), "128M\n", 5);
+
+	if (!failed)
+		failed = control_store(directory_row(&web->directory, "vcpus"), "0x2", 3);
+	if (!failed)
+		failed = spool_file_new(&fs->spool, &file, &err);
+	if (!failed) {
+		image_replace(&web->image, file);
+		image_forget(&web->image);
+		enclave_compare(web);
+	}
+	return failed;
+}
+
 static int cause(enum happening happening)
 {
 	struct nefs_error err = { 0 };
@@ -202,8 +222,11 @@ static int cause(enum happening happening)
 	case START:
 		return start();
 	case START_UNSET:
-		settings_reset(&web->settings, SETTING_MEMORY);
+		directory_row(&web->directory, "memory")
+			->control->reset(directory_row(&web->directory, "memory"));
 		return start();
+	case CHANGE:
+		return change();
 	case STOP:
 		return enclave_stop(web);
 	case DEVICE_STARTED:
@@ -244,47 +267,55 @@ struct outcome {
 
 /* What is not here cannot happen: the backend reports about a launch that is there, and in order. */
 static const struct outcome table[SITUATIONS][HAPPENINGS] = {
-	[INIT] = { [START] = TO(STARTING, STORE_PARKED, "starting"),
+	[INIT] = { [CHANGE] = TO(INIT, 0, ""),
+		[START] = TO(STARTING, STORE_PARKED, "starting"),
 		[START_UNSET] = TO(FAILED, -EINVAL, "failed"),
 		[STOP] = TO(INIT, 0, ""),
 		[RMDIR] = TO(INIT, 0, "removed") },
-	[QUEUED] = { [START] = TO(QUEUED, STORE_PARKED, ""),
+	[QUEUED] = { [CHANGE] = TO(QUEUED, 0, ""),
+		[START] = TO(QUEUED, STORE_PARKED, ""),
 		[START_UNSET] = TO(QUEUED, STORE_PARKED, ""),
 		[STOP] = TO(STOPPED, 0, "stopped"),
 		[RELEASED] = TO(STARTING, 0, "starting"),
 		[RMDIR] = TO(QUEUED, -EBUSY, "") },
-	[STARTING] = { [START] = TO(STARTING, STORE_PARKED, ""),
+	[STARTING] = { [CHANGE] = TO(STARTING, 0, ""),
+		[START] = TO(STARTING, STORE_PARKED, ""),
 		[START_UNSET] = TO(STARTING, STORE_PARKED, ""),
 		[STOP] = TO(STOPPING, STORE_PARKED, "stopping"),
 		[DEVICE_STARTED] = TO(BOOTING, 0, ""),
 		[DEVICE_FAILED] = TO(FAILED, 0, "failed"),
 		[RMDIR] = TO(STARTING, -EBUSY, "") },
-	[BOOTING] = { [START] = TO(BOOTING, 0, ""),
+	[BOOTING] = { [CHANGE] = TO(BOOTING, 0, ""),
+		[START] = TO(BOOTING, 0, ""),
 		[START_UNSET] = TO(BOOTING, 0, ""),
 		[STOP] = TO(STOPPING, STORE_PARKED, "stopping"),
 		[DEVICE_RUNNING] = TO(RUNNING, 0, "running"),
 		[DEVICE_FAILED] = TO(FAILED, 0, "failed"),
 		[RMDIR] = TO(BOOTING, -EBUSY, "") },
-	[RUNNING] = { [START] = TO(RUNNING, 0, ""),
+	[RUNNING] = { [CHANGE] = TO(RUNNING, 0, ""),
+		[START] = TO(RUNNING, 0, ""),
 		[START_UNSET] = TO(RUNNING, 0, ""),
 		[STOP] = TO(STOPPING, STORE_PARKED, "stopping"),
 		[DEVICE_CRASHED] = TO(CRASHED, 0, "crashed"),
 		[RMDIR] = TO(RUNNING, -EBUSY, "") },
-	[STOPPING_UNSTARTED] = { [START] = TO(RECYCLING, STORE_PARKED, ""),
+	[STOPPING_UNSTARTED] = { [CHANGE] = TO(STOPPING, 0, ""),
+		[START] = TO(RECYCLING, STORE_PARKED, ""),
 		[START_UNSET] = TO(STOPPING, -EINVAL, ""),
 		[STOP] = TO(STOPPING, STORE_PARKED, ""),
 		[DEVICE_STARTED] = TO(STOPPING, 0, ""),
 		[DEVICE_FAILED] = TO(FAILED, 0, "failed"),
 		[DEVICE_STOPPED] = TO(STOPPED, 0, "stopped"),
 		[RMDIR] = TO(STOPPING, -EBUSY, "") },
-	[STOPPING] = { [START] = TO(RECYCLING, STORE_PARKED, ""),
+	[STOPPING] = { [CHANGE] = TO(STOPPING, 0, ""),
+		[START] = TO(RECYCLING, STORE_PARKED, ""),
 		[START_UNSET] = TO(STOPPING, -EINVAL, ""),
 		[STOP] = TO(STOPPING, STORE_PARKED, ""),
 		[DEVICE_STOPPED] = TO(STOPPED, 0, "stopped"),
 		/* Whoever asked for the end gets what was asked for. */
 		[DEVICE_CRASHED] = TO(STOPPED, 0, "stopped"),
 		[RMDIR] = TO(STOPPING, -EBUSY, "") },
-	[RECYCLING] = { [START] = TO(RECYCLING, STORE_PARKED, ""),
+	[RECYCLING] = { [CHANGE] = TO(RECYCLING, 0, ""),
+		[START] = TO(RECYCLING, STORE_PARKED, ""),
 		[START_UNSET] = TO(RECYCLING, STORE_PARKED, ""),
 		[DEVICE_STARTED] = TO(RECYCLING, 0, ""),
 		[STOP] = TO(STOPPING, STORE_PARKED, ""),
@@ -292,30 +323,36 @@ static const struct outcome table[SITUATIONS][HAPPENINGS] = {
 		[DEVICE_STOPPED] = TO(QUEUED, 0, "stopped"),
 		[DEVICE_CRASHED] = TO(QUEUED, 0, "stopped"),
 		[RMDIR] = TO(RECYCLING, -EBUSY, "") },
-	[STOPPED_HELD] = { [START] = TO(QUEUED, STORE_PARKED, ""),
+	[STOPPED_HELD] = { [CHANGE] = TO(STOPPED, 0, ""),
+		[START] = TO(QUEUED, STORE_PARKED, ""),
 		[START_UNSET] = TO(FAILED, -EINVAL, "failed"),
 		[STOP] = TO(STOPPED, 0, ""),
 		[RELEASED] = TO(STOPPED, 0, ""),
 		[RMDIR] = TO(STOPPED, 0, "removed") },
-	[STOPPED] = { [START] = TO(STARTING, STORE_PARKED, "starting"),
+	[STOPPED] = { [CHANGE] = TO(STOPPED, 0, ""),
+		[START] = TO(STARTING, STORE_PARKED, "starting"),
 		[START_UNSET] = TO(FAILED, -EINVAL, "failed"),
 		[STOP] = TO(STOPPED, 0, ""),
 		[RMDIR] = TO(STOPPED, 0, "removed") },
-	[FAILED_HELD] = { [START] = TO(QUEUED, STORE_PARKED, ""),
+	[FAILED_HELD] = { [CHANGE] = TO(FAILED, 0, ""),
+		[START] = TO(QUEUED, STORE_PARKED, ""),
 		[START_UNSET] = TO(FAILED, -EINVAL, "failed"),
 		[STOP] = TO(FAILED, 0, ""),
 		[RELEASED] = TO(FAILED, 0, ""),
 		[RMDIR] = TO(FAILED, 0, "removed") },
-	[FAILED] = { [START] = TO(STARTING, STORE_PARKED, "starting"),
+	[FAILED] = { [CHANGE] = TO(FAILED, 0, ""),
+		[START] = TO(STARTING, STORE_PARKED, "starting"),
 		[START_UNSET] = TO(FAILED, -EINVAL, "failed"),
 		[STOP] = TO(FAILED, 0, ""),
 		[RMDIR] = TO(FAILED, 0, "removed") },
-	[CRASHED_HELD] = { [START] = TO(QUEUED, STORE_PARKED, ""),
+	[CRASHED_HELD] = { [CHANGE] = TO(CRASHED, 0, ""),
+		[START] = TO(QUEUED, STORE_PARKED, ""),
 		[START_UNSET] = TO(FAILED, -EINVAL, "failed"),
 		[STOP] = TO(CRASHED, 0, ""),
 		[RELEASED] = TO(CRASHED, 0, ""),
 		[RMDIR] = TO(CRASHED, 0, "removed") },
-	[CRASHED] = { [START] = TO(STARTING, STORE_PARKED, "starting"),
+	[CRASHED] = { [CHANGE] = TO(CRASHED, 0, ""),
+		[START] = TO(STARTING, STORE_PARKED, "starting"),
 		[START_UNSET] = TO(FAILED, -EINVAL, "failed"),
 		[STOP] = TO(CRASHED, 0, ""),
 		[RMDIR] = TO(CRASHED, 0, "removed") },
@@ -354,16 +391,21 @@ static void check_files(void)
 	const struct state_meaning *meaning = enclave_meaning(web);
 	struct nefs_error err = { 0 };
 	char text[64], name[64];
+	uint32_t pending;
 
 	read_file("start", text, sizeof(text));
 	CU_ASSERT_STRING_EQUAL(text, meaning->started ? "1\n" : "0\n");
 	read_file("state", text, sizeof(text));
 	snprintf(name, sizeof(name), "%s\n", meaning->name);
 	CU_ASSERT_STRING_EQUAL(text, name);
-	/* What can't be changed is what starts, runs or ends; the same may be written at any time. */
-	CU_ASSERT_EQUAL(control_store(directory_row(&web->directory, "cid"), "99", 2),
-		meaning->active ? -EBUSY : 0);
+	/* Settings are staged: another value waits for the next start, the same in other words does not. */
+	pending = web->applied.pending;
+	CU_ASSERT_EQUAL(control_store(directory_row(&web->directory, "cid"), "99", 2), 0);
 	CU_ASSERT_EQUAL(control_store(directory_row(&web->directory, "vcpus"), "0x2", 3), 0);
+	CU_ASSERT_EQUAL(web->applied.pending, meaning->runs ? pending | 1U << SETTING_CID : 0);
+	CU_ASSERT_EQUAL(control_store(directory_row(&web->directory, "cid"), "0", 1), 0);
+	CU_ASSERT_EQUAL(web->applied.pending, pending);
+	CU_ASSERT_EQUAL(web->applied.image != NULL, web->launch != NULL);
 	CU_ASSERT_EQUAL(web->directory.ops->unlink(&web->directory, "cid", &err),
 		meaning->active ? -EBUSY : 0);
 	/* What the device gave is shown for as long as this life has it. */
@@ -393,7 +435,7 @@ static void check_case(enum situation situation, enum happening happening)
 {
 	const struct outcome *expected = &table[situation][happening];
 	uint64_t seq, counted;
-	char words[256];
+	char words[256], text[64];
 	int result;
 
 	make_enclave();
@@ -415,6 +457,11 @@ static void check_case(enum situation situation, enum happening happening)
 	/* Each of these words is an event that is counted; the others are not. */
 	CU_ASSERT_EQUAL(sum_of_counters() - counted,
 		strstr("running failed stopped crashed", *words ? words : "-") != NULL);
+	read_file("pending", text, sizeof(text));
+	CU_ASSERT_STRING_EQUAL(text, !enclave_meaning(web)->runs ? ""
+				     : happening == CHANGE	 ? "memory\nimage\n"
+				     : happening == START_UNSET	 ? "memory\n"
+								 : "");
 	if (happening == RMDIR && result == 0)
 		CU_ASSERT_TRUE(web->directory.removed)
 	else
@@ -432,7 +479,7 @@ static void test_every_state_and_event(void)
 				check_case((enum situation)situation, (enum happening)happening);
 				cases++;
 			}
-	CU_ASSERT_EQUAL(cases, 74);
+	CU_ASSERT_EQUAL(cases, 88);
 }
 
 /* ---- who waits ---- */
@@ -516,6 +563,29 @@ static void test_queued_start_is_taken_back(void)
 	fake_released(fs->backend);
 	CU_ASSERT_EQUAL(web->state, STATE_STOPPED);
 	CU_ASSERT_EQUAL(fs->backend->started, 1);
+	drop_enclave();
+}
+
+/* What a start that waits will use is that of its beginning: it may have been made incomplete meanwhile. */
+static void test_queued_start_of_what_was_changed(void)
+{
+	int starter;
+
+	make_enclave();
+	reach(QUEUED);
+	set("memory", "128M");
+	fake_released(fs->backend);
+	CU_ASSERT_EQUAL(web->state, STATE_STARTING);
+	CU_ASSERT_EQUAL(fs->backend->config.memory, 128ULL << 20);
+	drop_enclave();
+	make_enclave();
+	reach(QUEUED);
+	park(&starter);
+	settings_reset(&web->settings, SETTING_MEMORY);
+	fake_released(fs->backend);
+	CU_ASSERT_EQUAL(web->state, STATE_FAILED);
+	CU_ASSERT_EQUAL(starter, -EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(web->directory.error, "memory is not set"));
 	drop_enclave();
 }
 
@@ -621,6 +691,7 @@ static const CU_TestInfo tests[] = {
 	{ "a starter is told how its start went", test_starter_is_told },
 	{ "a start behind a stop is told of its own outcome", test_queued_start_is_told },
 	{ "a queued start is taken back", test_queued_start_is_taken_back },
+	{ "a queued start of what was changed", test_queued_start_of_what_was_changed },
 	{ "a launch that is refused at once", test_launch_refused },
 	{ "the mount ends while writers wait", test_mount_ends },
 	{ "what a launch is given", test_configuration },
