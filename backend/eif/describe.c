@@ -14,6 +14,8 @@ static const char *const warning_words[] = {
 	"gap",
 	"reserved-not-zero",
 	"kernel-format",
+	"cmdline-too-long",
+	"cmdline-not-one-line",
 };
 
 /* JSON numbers of jansson are signed: what does not fit is written as text. */

@@ -296,11 +296,41 @@ static int look_at_kernel(const struct eif_source *source, struct eif *eif, stru
 	return failed;
 }
 
+/* So is a command line that no kernel reads to its end: only what one reads is looked at. */
+static int look_at_cmdline(const struct eif_source *source, struct eif *eif, struct nefs_error *err)
+{
+	const struct eif_section *cmdline = eif_find(eif, EIF_CMDLINE);
+	char text[EIF_CMDLINE_MAX];
+	size_t size = sizeof(text);
+	int failed;
+
+	if (!cmdline)
+		return 0;
+	if (cmdline->size > size)
+		eif->warnings |= EIF_WARN_CMDLINE_LONG;
+	else
+		size = (size_t)cmdline->size;
+	failed = eif_source_get(source, text, size, cmdline->offset, err);
+	if (failed)
+		return failed;
+	if (memchr(text, '\0', size) || memchr(text, '\n', size))
+		eif->warnings |= EIF_WARN_CMDLINE_LINES;
+	return 0;
+}
+
+/* What is odd, but decides nothing here. */
+static int look_inside(const struct eif_source *source, struct eif *eif, struct nefs_error *err)
+{
+	int failed = look_at_kernel(source, eif, err);
+
+	return failed ? failed : look_at_cmdline(source, eif, err);
+}
+
 int eif_read_table(const struct eif_source *source, struct eif *eif, struct nefs_error *err)
 {
 	int failed = read_table(source, eif, err);
 
-	return failed ? failed : look_at_kernel(source, eif, err);
+	return failed ? failed : look_inside(source, eif, err);
 }
 
 int eif_read(const struct eif_source *source, struct eif *eif, struct nefs_error *err)
@@ -313,7 +343,7 @@ int eif_read(const struct eif_source *source, struct eif *eif, struct nefs_error
 		failed = eif_crc(source, eif->size, &crc, err);
 	if (!failed)
 		failed = check_crc(eif, crc, err);
-	return failed ? failed : look_at_kernel(source, eif, err);
+	return failed ? failed : look_inside(source, eif, err);
 }
 
 int eif_read_measured(const struct eif_source *source, struct eif *eif, struct eif_pcrs *pcrs,
@@ -329,7 +359,7 @@ int eif_read_measured(const struct eif_source *source, struct eif *eif, struct e
 	if (!failed)
 		failed = check_crc(eif, crc, err);
 	if (!failed)
-		failed = look_at_kernel(source, eif, err);
+		failed = look_inside(source, eif, err);
 	if (failed || !eif_find(eif, EIF_SIGNATURE))
 		return failed;
 	failed = eif_signature_pcr8(source, eif, pcrs->pcr8, err);

@@ -69,6 +69,11 @@ struct eif_section {
 #define EIF_WARN_GAP	       0x04 /* bytes between sections, or behind the last */
 #define EIF_WARN_RESERVED      0x08 /* reserved header fields or unused table entries not 0 */
 #define EIF_WARN_KERNEL	       0x10 /* the kernel's format does not fit the architecture */
+#define EIF_WARN_CMDLINE_LONG  0x20 /* more than EIF_CMDLINE_MAX bytes */
+#define EIF_WARN_CMDLINE_LINES 0x40 /* a NUL or a newline: the kernel stops there */
+
+/* What a kernel reads of its command line: x86_64 and aarch64 keep 2048 bytes with a NUL. */
+#define EIF_CMDLINE_MAX 2047
 
 /* A validated image: what its header and section table say. */
 struct eif {

@@ -76,6 +76,19 @@ def test_describe_warns(tool, tmp_path):
     assert described["metadata"] is None and "no JSON" in described["metadata_error"]
 
 
+@pytest.mark.parametrize("cmdline, words", [
+    (b"a b", []), (b"a\0b", ["cmdline-not-one-line"]), (b"a\nb", ["cmdline-not-one-line"]),
+    (b"x" * 2047, []), (b"x" * 2048, ["cmdline-too-long"]), (b"", []),
+    (b"a\n" + b"x" * 4000, ["cmdline-too-long", "cmdline-not-one-line"]),
+    (b"x" * 2047 + b"\n", ["cmdline-too-long"])])
+def test_describe_warns_of_the_cmdline(tool, parts, cmdline, words):
+    """Such an image is valid, and its kernel does not read what it says."""
+    (parts / "i.eif").write_bytes(image.pack(
+        [(1, (parts / "kernel").read_bytes()), (2, cmdline), (5, b"{}"), (3, b"R")]))
+    assert json.loads(tool("describe", parts / "i.eif").stdout)["warnings"] == words
+    assert tool("verify", parts / "i.eif").returncode == 3
+
+
 @pytest.mark.parametrize("command", ["describe", "verify", "extract"])
 def test_bad_images(tool, tmp_path, command):
     good = image.pack([(1, b"K"), (2, b"c"), (5, b"{}"), (3, b"R")])

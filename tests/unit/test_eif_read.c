@@ -486,6 +486,38 @@ static void test_warnings(void)
 	}
 }
 
+static void test_cmdline(void)
+{
+	static const struct {
+		size_t size, at; /* a byte of its own at this place */
+		char byte;
+		uint32_t warnings;
+	} cases[] = {
+		{ 1, 0, 'a', 0 },
+		{ EIF_CMDLINE_MAX, 0, 'a', 0 },
+		{ EIF_CMDLINE_MAX + 1, 0, 'a', EIF_WARN_CMDLINE_LONG },
+		{ 10, 9, '\0', EIF_WARN_CMDLINE_LINES },
+		{ 10, 0, '\n', EIF_WARN_CMDLINE_LINES },
+		{ EIF_CMDLINE_MAX, EIF_CMDLINE_MAX - 1, '\n', EIF_WARN_CMDLINE_LINES },
+		{ EIF_CMDLINE_MAX + 1, EIF_CMDLINE_MAX, '\n', EIF_WARN_CMDLINE_LONG },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char text[EIF_CMDLINE_MAX + 1];
+		struct image image;
+
+		memset(text, 'x', sizeof(text));
+		text[cases[i].at] = cases[i].byte;
+		image_begin(&image, 4, 0);
+		image_add_text(&image, EIF_KERNEL, "K");
+		image_add(&image, EIF_CMDLINE, text, cases[i].size);
+		image_add_text(&image, EIF_METADATA, "{}");
+		image_end(&image);
+		accepted(&image, cases[i].warnings);
+		image_free(&image);
+	}
+}
+
 static void test_crc(void)
 {
 	struct image image;
@@ -656,6 +688,7 @@ static const CU_TestInfo tests[] = {
 	{ "gaps are warnings", test_gaps },
 	{ "memory behind the image", test_open_ended },
 	{ "reserved fields are warnings", test_warnings },
+	{ "command lines that no kernel reads to their end", test_cmdline },
 	{ "CRC", test_crc },
 	{ "kernel format", test_kernel_format },
 	{ "a read error", test_read_error },
