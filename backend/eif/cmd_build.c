@@ -194,13 +194,15 @@ static int build_time(time_t *when, struct nefs_error *err)
 	return 0;
 }
 
-/* An image's name if none was given: its file's, without .eif; malloc'ed. */
+/* An image's name if none was given: its file's, without .eif; malloc'ed. The standard output has none. */
 static char *default_name(const char *output)
 {
 	const char *slash = strrchr(output, '/');
 	const char *name = slash ? slash + 1 : output;
 	size_t size = strlen(name);
 
+	if (strcmp(output, "-") == 0)
+		return strdup("image");
 	if (size > 4 && strcmp(name + size - 4, ".eif") == 0)
 		size -= 4;
 	return strndup(name, size);
@@ -281,6 +283,21 @@ static void release(struct material *material)
 	eif_signer_free(material->signer);
 }
 
+/* A ramdisk's name behind -o is a slip that would cost the ramdisk. */
+static int refuse_inputs(
+	const struct wish *wish, const struct eif_output *output, struct nefs_error *err)
+{
+	const char *const others[] = { wish->kernel, wish->cmdline_file, wish->metadata,
+		wish->raw_metadata, wish->key, wish->certificate };
+	int failed = 0;
+
+	for (size_t i = 0; !failed && i < sizeof(others) / sizeof(others[0]); i++)
+		failed = eif_output_refuse_input(output, others[i], err);
+	for (size_t i = 0; !failed && i < wish->ramdisk_count; i++)
+		failed = eif_output_refuse_input(output, wish->ramdisks[i], err);
+	return failed;
+}
+
 int tool_build(int argc, char **argv)
 {
 	struct eif_output output = EIF_OUTPUT_INIT;
@@ -290,6 +307,7 @@ int tool_build(int argc, char **argv)
 	struct eif_build build;
 	struct eif_pcrs pcrs;
 	struct eif eif;
+	bool to_stdout;
 	int failed;
 
 	failed = parse(argc, argv, &wish);
@@ -310,16 +328,24 @@ int tool_build(int argc, char **argv)
 		.signer = material.signer,
 		.any_kernel = wish.any_kernel,
 	};
-	failed = eif_output_open(&output, wish.output, 0666, true, &err);
+	failed = eif_output_open(&output, wish.output, &err);
+	if (!failed)
+		failed = refuse_inputs(&wish, &output, &err);
 	if (!failed) {
 		failed = eif_build(&build, output.fd, &eif, &pcrs, &err);
 		if (failed)
 			nefs_error_prefix(&err, "%s", wish.output);
 	}
+	to_stdout = output.to_stdout;
 	if (!failed)
 		failed = eif_output_commit(&output, true, &err);
 	if (!failed)
-		failed = tool_print_pcrs(&pcrs, &err);
+		failed = tool_print_pcrs(&pcrs, to_stdout ? stderr : stdout, &err);
+	if (!failed && (eif.warnings & EIF_WARN_CMDLINE_LONG))
+		fprintf(stderr,
+			"nefs-eif: warning: the command line has %zu bytes, of which a kernel "
+			"reads the first %d\n",
+			material.cmdline_size, EIF_CMDLINE_MAX);
 out:
 	eif_output_discard(&output);
 	release(&material);

@@ -19,7 +19,8 @@ static const struct option options[] = {
 
 /* The files of one run. */
 struct extraction {
-	const char *directory;
+	const char *directory; /* for sentences */
+	int fd; /* the directory: what is put where its path stood meanwhile is not used */
 	bool force;
 	bool made_directory;
 	size_t done; /* files that were created */
@@ -44,26 +45,34 @@ static void name_file(char name[16], unsigned int type, unsigned int *ramdisks)
 	}
 }
 
-static char *path_of(const struct extraction *extraction, size_t index)
-{
-	char *path;
-
-	return asprintf(&path, "%s/%s", extraction->directory, extraction->names[index]) < 0 ? NULL
-											     : path;
-}
-
 /* Looks before anything is written, so that a refusal leaves the directory as it was. */
 static int check_free(const struct extraction *extraction, size_t count, struct nefs_error *err)
 {
 	for (size_t i = 0; i < count; i++) {
-		NEFS_AUTO_FREE char *path = path_of(extraction, i);
 		struct stat st;
 
-		if (!path)
-			return nefs_error_set(err, ENOMEM, "out of memory for a file name");
-		if (lstat(path, &st) == 0)
+		if (fstatat(extraction->fd, extraction->names[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
 			return nefs_error_set(err, EEXIST,
-				"%s exists; extract elsewhere, or add --force to replace it", path);
+				"%s/%s exists; extract elsewhere, or add --force to replace it",
+				extraction->directory, extraction->names[i]);
+	}
+	return 0;
+}
+
+/* The image itself may lie in the directory, under a name that a section gets. */
+static int check_image(const struct extraction *extraction, size_t count,
+	const struct tool_image *image, struct nefs_error *err)
+{
+	struct stat own, st;
+
+	if (fstat(image->fd, &own) < 0)
+		return nefs_error_set(err, errno, "cannot look at the image: %s", strerror(errno));
+	for (size_t i = 0; i < count; i++) {
+		if (fstatat(extraction->fd, extraction->names[i], &st, 0) == 0 &&
+			st.st_dev == own.st_dev && st.st_ino == own.st_ino)
+			return nefs_error_set(err, EINVAL,
+				"%s/%s is the image itself; extract elsewhere",
+				extraction->directory, extraction->names[i]);
 	}
 	return 0;
 }
@@ -81,21 +90,18 @@ static int extract_section(const struct extraction *extraction, size_t index,
 	const struct tool_image *image, struct nefs_error *err)
 {
 	const struct eif_section *section = &image->eif.sections[index];
-	NEFS_AUTO_FREE char *path = path_of(extraction, index);
+	const char *name = extraction->names[index];
 	struct eif_output output = EIF_OUTPUT_INIT;
 	int failed;
 
-	if (!path)
-		return nefs_error_set(err, ENOMEM, "out of memory for a file name");
-	failed = eif_output_open(&output, path, 0666, false, err);
-	if (failed)
-		return failed;
-	failed = eif_source_stream(
-		&image->source, section->offset, section->size, sink_file, &output.fd, err);
+	failed = eif_output_open_in(&output, extraction->fd, name, err);
+	if (!failed)
+		failed = eif_source_stream(
+			&image->source, section->offset, section->size, sink_file, &output.fd, err);
 	if (!failed)
 		failed = eif_output_commit(&output, extraction->force, err);
 	if (failed)
-		nefs_error_prefix(err, "%s", path);
+		nefs_error_prefix(err, "%s/%s", extraction->directory, name);
 	eif_output_discard(&output);
 	return failed;
 }
@@ -103,34 +109,41 @@ static int extract_section(const struct extraction *extraction, size_t index,
 /* Takes back what a failed run has created; what --force has replaced is gone. */
 static void undo(const struct extraction *extraction)
 {
-	for (size_t i = 0; i < extraction->done; i++) {
-		NEFS_AUTO_FREE char *path = path_of(extraction, i);
-
-		if (path)
-			unlink(path);
-	}
+	for (size_t i = 0; i < extraction->done; i++)
+		unlinkat(extraction->fd, extraction->names[i], 0);
 	if (extraction->made_directory)
 		rmdir(extraction->directory);
 }
 
-static int extract(
-	struct extraction *extraction, const struct tool_image *image, struct nefs_error *err)
+static int open_directory(struct extraction *extraction, struct nefs_error *err)
 {
-	unsigned int ramdisks = 0;
-	int failed = 0;
-
-	for (size_t i = 0; i < image->eif.section_count; i++)
-		name_file(extraction->names[i], image->eif.sections[i].type, &ramdisks);
-	if (!extraction->force)
-		failed = check_free(extraction, image->eif.section_count, err);
-	if (failed)
-		return failed;
 	if (mkdir(extraction->directory, 0777) == 0)
 		extraction->made_directory = true;
 	else if (errno != EEXIST)
 		return nefs_error_set(err, errno, "cannot make the directory %s: %s",
 			extraction->directory, strerror(errno));
-	for (size_t i = 0; !failed && i < image->eif.section_count; i++) {
+	extraction->fd = open(extraction->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (extraction->fd < 0)
+		return nefs_error_set(err, errno, "cannot open the directory %s: %s",
+			extraction->directory, strerror(errno));
+	return 0;
+}
+
+static int extract(
+	struct extraction *extraction, const struct tool_image *image, struct nefs_error *err)
+{
+	const size_t count = image->eif.section_count;
+	unsigned int ramdisks = 0;
+	int failed;
+
+	for (size_t i = 0; i < count; i++)
+		name_file(extraction->names[i], image->eif.sections[i].type, &ramdisks);
+	failed = open_directory(extraction, err);
+	if (!failed && !extraction->force)
+		failed = check_free(extraction, count, err);
+	if (!failed)
+		failed = check_image(extraction, count, image, err);
+	for (size_t i = 0; !failed && i < count; i++) {
 		failed = extract_section(extraction, i, image, err);
 		if (!failed)
 			extraction->done++;
@@ -142,7 +155,7 @@ static int extract(
 
 int tool_extract(int argc, char **argv)
 {
-	struct extraction extraction = { 0 };
+	struct extraction extraction = { .fd = -1 };
 	struct nefs_error err = { 0 };
 	struct tool_image image = { .fd = -1 };
 	int failed, option;
@@ -159,6 +172,7 @@ int tool_extract(int argc, char **argv)
 	failed = tool_open_unmeasured(argv[optind], &image, &err);
 	if (!failed)
 		failed = extract(&extraction, &image, &err);
+	nefs_cleanup_close(&extraction.fd);
 	nefs_cleanup_close(&image.fd);
 	return failed ? tool_fail(&err) : TOOL_OK;
 }

@@ -2,10 +2,8 @@
 /* nefs-eif sign */
 #include "output.h"
 #include "tool.h"
-#include <errno.h>
 #include <getopt.h>
-#include <string.h>
-#include <sys/stat.h>
+#include <stdio.h>
 
 static const struct option options[] = {
 	{ "key", required_argument, NULL, 'k' },
@@ -13,23 +11,6 @@ static const struct option options[] = {
 	{ "output", required_argument, NULL, 'o' },
 	{ 0 },
 };
-
-/* The signed copy takes the place of the image: it belongs to whom the image belonged. */
-static int keep_owner(int to, int from, struct nefs_error *err)
-{
-	struct stat st;
-
-	if (fstat(from, &st) < 0)
-		return nefs_error_set(err, errno, "cannot look at the image: %s", strerror(errno));
-	/* Only root can give a file away; for others it stays theirs, as with any rewrite. */
-	if (fchown(to, st.st_uid, st.st_gid) < 0 && errno != EPERM)
-		return nefs_error_set(
-			err, errno, "cannot keep the image's owner: %s", strerror(errno));
-	if (fchmod(to, st.st_mode & 07777) < 0)
-		return nefs_error_set(
-			err, errno, "cannot keep the image's permissions: %s", strerror(errno));
-	return 0;
-}
 
 int tool_sign(int argc, char **argv)
 {
@@ -40,6 +21,7 @@ int tool_sign(int argc, char **argv)
 	struct tool_image image = { .fd = -1 };
 	struct eif_pcrs pcrs;
 	struct eif eif;
+	bool to_stdout;
 	int failed, option;
 
 	while ((option = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
@@ -62,23 +44,31 @@ int tool_sign(int argc, char **argv)
 	if (optind + 1 != argc)
 		return tool_misused("sign", "give one image, not %d", argc - optind);
 	from = argv[optind];
+	if (!to && tool_is_stream(from))
+		return tool_misused("sign",
+			"%s is a pipe, in which nothing can be signed in place: say with -o where "
+			"the signed image goes",
+			from);
 
 	failed = tool_load_signer(key, certificate, &signer, &err);
 	if (!failed)
 		failed = tool_open_unmeasured(from, &image, &err);
 	if (!failed)
-		failed = eif_output_open(&output, to ? to : from, 0666, true, &err);
-	if (!failed && !to)
-		failed = keep_owner(output.fd, image.fd, &err);
+		failed = eif_output_open(&output, to ? to : from, &err);
+	if (!failed)
+		failed = eif_output_refuse_input(&output, key, &err);
+	if (!failed)
+		failed = eif_output_refuse_input(&output, certificate, &err);
 	if (!failed) {
 		failed = eif_sign(&image.source, &image.eif, signer, output.fd, &eif, &pcrs, &err);
 		if (failed)
 			nefs_error_prefix(&err, "%s", from);
 	}
+	to_stdout = output.to_stdout;
 	if (!failed)
 		failed = eif_output_commit(&output, true, &err);
 	if (!failed)
-		failed = tool_print_pcrs(&pcrs, &err);
+		failed = tool_print_pcrs(&pcrs, to_stdout ? stderr : stdout, &err);
 	eif_output_discard(&output);
 	nefs_cleanup_close(&image.fd);
 	eif_signer_free(signer);

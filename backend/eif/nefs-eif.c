@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The image tool. Each subcommand has its own file; here is the choice between them. */
 #include "tool.h"
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char usage[] =
 	"Usage: nefs-eif build --kernel FILE {--cmdline TEXT | --cmdline-file FILE}\n"
@@ -17,6 +20,7 @@ static const char usage[] =
 	"       nefs-eif --help | --version\n"
 	"\n"
 	"Builds, signs, describes, verifies and takes apart enclave images (EIF).\n"
+	"Any FILE and IMAGE may be a pipe, or - for the standard input or output.\n"
 	"build and sign print the image's measurements. Exit status: 0 done, 1 failed or\n"
 	"invalid, 2 misused, 3 (verify) valid but not signed. See nefs-eif(1).\n";
 
@@ -44,8 +48,26 @@ static bool asks_for_help(const char *argument)
 	return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
 }
 
+/*
+ * Who starts the tool without one of fds 0 to 2 would find an image under that number, and what is
+ * printed in the image. What stands in is open for nothing: reading and writing fail, as on a closed one.
+ */
+static bool fill_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/", O_PATH);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	return fd >= 0 && close(fd) == 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (!fill_standard_fds())
+		return TOOL_FAILED;
+	/* A file size limit is an error to be told, not a death without a word. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (argc < 2) {
 		fputs(usage, stderr);
 		return TOOL_USAGE;

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "output.h"
+#include "nameless.h"
+#include "target.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <nefs/cleanup.h>
+#include <nefs/io.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -12,9 +15,21 @@
 /* How many random names are tried. */
 #define NAME_TRIES 100
 
+/* Permissions of a file that replaces none, less the umask. */
+#define NEW_FILE_MODE 0666
+
+#define COPY_SIZE (256U << 10)
+
 static int failed_with(struct nefs_error *err, const char *what, const char *name)
 {
 	return nefs_error_set(err, errno, "cannot %s %s: %s", what, name, strerror(errno));
+}
+
+/* A file is never written over: a new one is made beside it. */
+static int cannot_create(const struct eif_output *output, struct nefs_error *err)
+{
+	return nefs_error_set(err, errno, "cannot create a file in the directory of %s: %s",
+		output->name, strerror(errno));
 }
 
 /* A name in the target's directory that no other file is likely to have. */
@@ -29,7 +44,7 @@ static int choose_temporary(struct eif_output *output, struct nefs_error *err)
 	return 0;
 }
 
-static int open_named(struct eif_output *output, mode_t mode, struct nefs_error *err)
+static int open_named(struct eif_output *output, struct nefs_error *err)
 {
 	for (int i = 0; i < NAME_TRIES; i++) {
 		int failed = choose_temporary(output, err);
@@ -37,14 +52,14 @@ static int open_named(struct eif_output *output, mode_t mode, struct nefs_error 
 		if (failed)
 			return failed;
 		output->fd = openat(output->directory, output->temporary,
-			O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, mode);
+			O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, NEW_FILE_MODE);
 		if (output->fd >= 0)
 			return 0;
 		if (errno != EEXIST)
 			break;
 	}
 	output->temporary[0] = '\0';
-	return failed_with(err, "create a file beside", output->name);
+	return cannot_create(output, err);
 }
 
 /* The name by which an open file without a name can be reached. */
@@ -53,15 +68,15 @@ static void proc_name(const struct eif_output *output, char name[64])
 	snprintf(name, 64, "/proc/self/fd/%d", output->fd);
 }
 
-static int open_file(struct eif_output *output, mode_t mode, struct nefs_error *err)
+static int open_file(struct eif_output *output, struct nefs_error *err)
 {
 	char self[64];
 
-	output->fd = openat(output->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+	output->fd = openat(output->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, NEW_FILE_MODE);
 	if (output->fd < 0) {
 		if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT)
-			return failed_with(err, "create a file beside", output->name);
-		return open_named(output, mode, err);
+			return cannot_create(output, err);
+		return open_named(output, err);
 	}
 	/* Giving it a name goes by way of /proc, which a chroot need not have. */
 	proc_name(output, self);
@@ -69,48 +84,93 @@ static int open_file(struct eif_output *output, mode_t mode, struct nefs_error *
 		return 0;
 	close(output->fd);
 	output->fd = -1;
-	return open_named(output, mode, err);
+	return open_named(output, err);
 }
 
-int eif_output_open(struct eif_output *output, const char *path, mode_t mode, bool follow,
-	struct nefs_error *err)
+/*
+ * What takes a file's place belongs to whom that belonged. Only root can give a file away; for others it
+ * stays theirs, as with any rewrite, and then runs for nobody as its owner.
+ */
+static int keep_owner(const struct eif_output *output, struct nefs_error *err)
 {
-	NEFS_AUTO_FREE char *real = follow ? realpath(path, NULL) : NULL;
-	NEFS_AUTO_FREE char *directory = NULL;
-	const char *slash, *name;
-	struct stat st;
-	int failed;
+	const struct stat *old = &output->old;
+	mode_t mode = old->st_mode & 07777;
 
-	*output = (struct eif_output)EIF_OUTPUT_INIT;
-	if (real)
-		path = real;
-	slash = strrchr(path, '/');
-	name = slash ? slash + 1 : path;
-	if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return nefs_error_set(err, EINVAL, "%s is a directory, not a file", path);
-	if (strlen(name) > NAME_MAX)
-		return nefs_error_set(err, ENAMETOOLONG,
-			"the file name has %zu bytes; it may have at most %d", strlen(name),
-			NAME_MAX);
-	memcpy(output->name, name, strlen(name) + 1);
-	directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-	if (!directory)
-		return nefs_error_set(err, ENOMEM, "out of memory for a file name");
-	output->directory = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (output->directory < 0)
-		return failed_with(err, "open the directory", directory);
-	/* Replacing /dev/null by an image would be a long night. */
-	if (fstatat(output->directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) {
-		failed = nefs_error_set(
-			err, EINVAL, "%s exists and is no regular file; give another name", path);
-		goto out;
+	if (fchown(output->fd, old->st_uid, old->st_gid) < 0) {
+		if (errno != EPERM)
+			return failed_with(err, "keep the owner of", output->name);
+		mode &= (mode_t) ~(S_ISUID | S_ISGID);
+		if (fchown(output->fd, (uid_t)-1, old->st_gid) < 0 && errno != EPERM)
+			return failed_with(err, "keep the group of", output->name);
 	}
-	failed = open_file(output, mode, err);
-out:
+	if (fchmod(output->fd, mode) < 0)
+		return failed_with(err, "keep the permissions of", output->name);
+	return 0;
+}
+
+static int begin(struct eif_output *output, struct nefs_error *err)
+{
+	int failed = open_file(output, err);
+
+	if (!failed && output->replaces)
+		failed = keep_owner(output, err);
 	if (failed)
 		eif_output_discard(output);
 	return failed;
+}
+
+int eif_output_open(struct eif_output *output, const char *path, struct nefs_error *err)
+{
+	struct target target;
+	int failed;
+
+	*output = (struct eif_output)EIF_OUTPUT_INIT;
+	failed = target_find(path, &target, err);
+	if (failed)
+		return failed;
+	if (target.standard_output) {
+		output->to_stdout = true;
+		output->fd = nameless_open(err);
+		return output->fd < 0 ? output->fd : 0;
+	}
+	output->directory = target.directory;
+	memcpy(output->name, target.name, sizeof(output->name));
+	output->replaces = target.exists;
+	output->old = target.st;
+	return begin(output, err);
+}
+
+int eif_output_open_in(
+	struct eif_output *output, int directory, const char *name, struct nefs_error *err)
+{
+	struct stat st;
+
+	*output = (struct eif_output)EIF_OUTPUT_INIT;
+	snprintf(output->name, sizeof(output->name), "%s", name);
+	output->directory = fcntl(directory, F_DUPFD_CLOEXEC, 3);
+	if (output->directory < 0)
+		return failed_with(err, "open the directory of", name);
+	/* Replacing a device or a pipe by a file would be a long night. */
+	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode) &&
+		!S_ISLNK(st.st_mode)) {
+		eif_output_discard(output);
+		return nefs_error_set(
+			err, EINVAL, "%s exists and is no regular file; extract elsewhere", name);
+	}
+	return begin(output, err);
+}
+
+int eif_output_refuse_input(
+	const struct eif_output *output, const char *path, struct nefs_error *err)
+{
+	struct stat st;
+
+	if (!output->replaces || !path || stat(path, &st) < 0 || st.st_dev != output->old.st_dev ||
+		st.st_ino != output->old.st_ino)
+		return 0;
+	return nefs_error_set(err, EINVAL,
+		"%s is read, and would be replaced by what is written; give another name after -o",
+		path);
 }
 
 /* Names the nameless file. */
@@ -122,10 +182,39 @@ static int link_as(struct eif_output *output, const char *name)
 	return linkat(AT_FDCWD, self, output->directory, name, AT_SYMLINK_FOLLOW);
 }
 
+/* Sends what is complete now. */
+static int send_to_stdout(struct eif_output *output, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE uint8_t *buffer = malloc(COPY_SIZE);
+	struct stat st;
+	int failed = 0;
+
+	if (!buffer)
+		return nefs_error_set(err, ENOMEM, "out of memory for the standard output");
+	if (fstat(output->fd, &st) < 0)
+		return failed_with(err, "look at", "the temporary file");
+	for (off_t at = 0; !failed && at < st.st_size;) {
+		const off_t left = st.st_size - at;
+		const size_t piece = left < (off_t)COPY_SIZE ? (size_t)left : COPY_SIZE;
+
+		failed = nefs_pread_all(output->fd, buffer, piece, (uint64_t)at);
+		if (!failed)
+			failed = nefs_write_all(STDOUT_FILENO, buffer, piece);
+		at += (off_t)piece;
+	}
+	if (failed)
+		return nefs_error_set(
+			err, -failed, "cannot write to the standard output: %s", strerror(-failed));
+	eif_output_discard(output);
+	return 0;
+}
+
 int eif_output_commit(struct eif_output *output, bool replace, struct nefs_error *err)
 {
 	int failed;
 
+	if (output->to_stdout)
+		return send_to_stdout(output, err);
 	if (fsync(output->fd) < 0)
 		return failed_with(err, "write to disk", output->name);
 	if (!output->temporary[0] && !replace) {
@@ -139,7 +228,7 @@ int eif_output_commit(struct eif_output *output, bool replace, struct nefs_error
 		if (failed)
 			return failed;
 		if (link_as(output, output->temporary) < 0) {
-			failed = failed_with(err, "create a file beside", output->name);
+			failed = cannot_create(output, err);
 			output->temporary[0] = '\0';
 			return failed;
 		}

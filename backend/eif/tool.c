@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tool.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,23 +9,6 @@
 
 /* Largest PEM file: a key or a certificate has a few kB. */
 #define PEM_MAX 65536
-
-int tool_open_source(const char *path, struct eif_source *source, struct nefs_error *err)
-{
-	int fd, failed;
-
-	source->fd = -1;
-	/* O_NONBLOCK: opening a FIFO must not hang before it can be refused. */
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return nefs_error_set(err, errno, "cannot open %s: %s", path, strerror(errno));
-	failed = eif_source_fd(source, fd, err);
-	if (failed) {
-		nefs_error_prefix(err, "%s", path);
-		close(fd);
-	}
-	return failed;
-}
 
 /* pcrs: NULL if they are not wanted. */
 static int open_image(
@@ -59,36 +41,6 @@ int tool_open_image(const char *path, struct tool_image *image, struct nefs_erro
 	return open_image(path, image, &image->pcrs, err);
 }
 
-int tool_load(const char *path, size_t max, char **text, size_t *size, struct nefs_error *err)
-{
-	NEFS_AUTO_CLOSE int fd = -1;
-	struct eif_source source;
-	int failed;
-
-	failed = tool_open_source(path, &source, err);
-	if (failed)
-		return failed;
-	fd = source.fd;
-	if (source.size > max)
-		return nefs_error_set(err, EFBIG, "%s has %llu bytes; it may have at most %zu",
-			path, (unsigned long long)source.size, max);
-
-	NEFS_AUTO_FREE char *bytes = malloc((size_t)source.size + 1);
-
-	if (!bytes)
-		return nefs_error_set(err, ENOMEM, "out of memory for %s", path);
-	if (source.size > 0) {
-		failed = source.read(&source, bytes, (size_t)source.size, 0);
-		if (failed)
-			return nefs_error_set(
-				err, -failed, "cannot read %s: %s", path, strerror(-failed));
-	}
-	bytes[source.size] = '\0';
-	*size = (size_t)source.size;
-	*text = nefs_take_ptr(bytes);
-	return 0;
-}
-
 int tool_load_signer(const char *key, const char *certificate, struct eif_signer **signer,
 	struct nefs_error *err)
 {
@@ -119,21 +71,26 @@ int tool_load_signer(const char *key, const char *certificate, struct eif_signer
 	return failed;
 }
 
-int tool_print(const char *text, struct nefs_error *err)
+static int print_on(FILE *stream, const char *text, struct nefs_error *err)
 {
-	if (fputs(text, stdout) == EOF || fflush(stdout) == EOF)
-		return nefs_error_set(
-			err, EIO, "cannot write to the standard output: %s", strerror(errno));
+	if (fputs(text, stream) == EOF || fflush(stream) == EOF)
+		return nefs_error_set(err, EIO, "cannot write to the standard %s: %s",
+			stream == stdout ? "output" : "error", strerror(errno));
 	return 0;
 }
 
-int tool_print_pcrs(const struct eif_pcrs *pcrs, struct nefs_error *err)
+int tool_print(const char *text, struct nefs_error *err)
+{
+	return print_on(stdout, text, err);
+}
+
+int tool_print_pcrs(const struct eif_pcrs *pcrs, FILE *stream, struct nefs_error *err)
 {
 	NEFS_AUTO_FREE char *text = eif_pcrs_text(pcrs);
 
 	if (!text)
 		return nefs_error_set(err, ENOMEM, "out of memory for the measurements");
-	return tool_print(text, err);
+	return print_on(stream, text, err);
 }
 
 int tool_fail(const struct nefs_error *err)

@@ -4,8 +4,10 @@
 #define NEFS_EIF_TOOL_H
 
 #include "build.h"
+#include "input.h"
 #include <nefs/cleanup.h>
 #include <nefs/eif.h>
+#include <stdio.h>
 
 /* Exit statuses, documented in nefs-eif(1). */
 enum tool_status {
@@ -36,12 +38,6 @@ int tool_open_image(const char *path, struct tool_image *image, struct nefs_erro
 /* The same for commands that do not look at the measurements, nor into an old signature. */
 int tool_open_unmeasured(const char *path, struct tool_image *image, struct nefs_error *err);
 
-/* Opens a file as a source. The caller closes source->fd, which is -1 on failure. */
-int tool_open_source(const char *path, struct eif_source *source, struct nefs_error *err);
-
-/* The bytes of a small file, with a NUL behind them; *text is malloc'ed. EFBIG over max. */
-int tool_load(const char *path, size_t max, char **text, size_t *size, struct nefs_error *err);
-
 /* Loads both PEM files, and refuses an expired certificate. */
 int tool_load_signer(const char *key, const char *certificate, struct eif_signer **signer,
 	struct nefs_error *err);
@@ -49,8 +45,8 @@ int tool_load_signer(const char *key, const char *certificate, struct eif_signer
 /* Prints text on stdout: EIO with a sentence if that fails. */
 int tool_print(const char *text, struct nefs_error *err);
 
-/* Prints "PCR0 ..." and so on. */
-int tool_print_pcrs(const struct eif_pcrs *pcrs, struct nefs_error *err);
+/* Prints "PCR0 ..." and so on: on stdout, or on stderr if the image itself went to stdout. */
+int tool_print_pcrs(const struct eif_pcrs *pcrs, FILE *stream, struct nefs_error *err);
 
 /* Says on stderr why the tool fails. Returns TOOL_FAILED. */
 int tool_fail(const struct nefs_error *err);

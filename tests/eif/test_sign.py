@@ -217,7 +217,7 @@ def bad_pairs(parts, make_pair):
         (key, key, b"no X.509 certificate in PEM"),
         (large, certificate, b"65537 bytes; it may have at most 65536"),
         (parts / "none", certificate, b"cannot open"),
-        (key, parts, b"not a regular file"),
+        (key, parts, b"is a directory"),
     ]
 
 
