@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from guest import entry, image
-from harness import read_outcome
+from harness import eventually, read_outcome
 from nefs_mount import eif_binary
 from watching import Watched, poll_change
 
@@ -78,7 +78,7 @@ def test_crash_and_stop(lab_mount, with_command):
     enclave.stop()
     assert enclave.reaches("stopped")
     assert enclave.events()["crashes"] == 1
-    assert lab_mount.slots() == []
+    eventually(lambda: lab_mount.slots() == [], "all slots are given back")
 
 
 def test_without_debug_mode(lab_mount, with_command):
@@ -123,7 +123,7 @@ def test_no_heartbeat(lab_mount):
     assert enclave.start() == "OK", enclave.error
     assert enclave.reaches("failed", "running", bound=10) == "failed"
     assert b"heartbeat" in enclave.error and b" 12.0 s " in enclave.error
-    assert lab_mount.slots() == []
+    eventually(lambda: lab_mount.slots() == [], "all slots are given back")
 
 
 def test_death_during_boot_is_told_at_once(lab_mount):
@@ -131,4 +131,4 @@ def test_death_during_boot_is_told_at_once(lab_mount):
     enclave.start()
     assert enclave.reaches("failed", "running", bound=8) == "failed"
     assert b"heartbeat" in enclave.error or b"boot" in enclave.error
-    assert lab_mount.slots() == []
+    eventually(lambda: lab_mount.slots() == [], "all slots are given back")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from eif_image import SMALL, build
-from harness import Child, get, outcome, raw_write, run
+from harness import Child, eventually, get, outcome, raw_write, run
 from nefs_mount import journal_now
 from watching import Watched
 
@@ -174,7 +174,7 @@ def test_stop(running):
 def test_stop_gives_back_the_slot(mount, running):
     running.stop()
     running.reaches("stopped")
-    assert mount.slots() == []
+    eventually(lambda: mount.slots() == [], "all slots are given back")
 
 
 def test_start_again(running):
