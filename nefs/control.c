@@ -131,7 +131,8 @@ int control_store(struct node *node, const char *text, size_t size)
 
 bool control_wants_text(const struct handle *handle, off_t offset)
 {
-	return offset == 0 || !handle->text;
+	/* What the page cache gets is everybody's: it must not be what this reader saw once. */
+	return offset == 0 || handle->paging || !handle->text;
 }
 
 void control_take_text(struct handle *handle, char *text, size_t size)
@@ -193,6 +194,12 @@ static void read_control(fuse_req_t req, struct handle *handle, size_t size, off
 		control_read_text(req, handle, size, offset);
 }
 
+static void read_again(const struct parked *waiting)
+{
+	waiting->handle->paging = waiting->paging;
+	read_control(waiting->req, waiting->handle, waiting->size, waiting->offset);
+}
+
 static void answer_write(struct parked *parked, int result)
 {
 	if (result)
@@ -211,6 +218,21 @@ static void park_write(fuse_req_t req, struct node *node, size_t size)
 	parked->answer = answer_write;
 }
 
+/*
+ * The kernel writes a page that somebody changed in a mapping: padded, at a time of its own, and by whoever
+ * has the file open. msync(2), fsync(2) or close(2) tell the writer; nobody else shall see that page.
+ */
+static int refuse_page(struct node *node, struct nefs_error *err)
+{
+	nefs_error_set(err, EACCES,
+		"it was changed through a shared mapping (mmap(2)), which sets nothing; use write(2), or a "
+		"rename");
+	control_outcome(node->directory, node->control->name, err);
+	node->paged = true;
+	node_drop_pages(node);
+	return -EACCES;
+}
+
 static void write_control(
 	fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t offset)
 {
@@ -221,6 +243,8 @@ static void write_control(
 
 	if (node_gone(node)) {
 		result = -ENODEV;
+	} else if (handle->paging) {
+		result = refuse_page(node, &err);
 	} else if (size == 0) {
 		result = 0;
 	} else if (control->ops && control->ops->write) {
@@ -240,6 +264,8 @@ static void write_control(
 		return;
 	}
 	node_written(node);
+	/* The kernel dropped them before the write: somebody may have come in between. */
+	node_drop_pages(node);
 	fuse_reply_write(req, (size_t)result);
 }
 
@@ -305,7 +331,7 @@ static void control_changed(struct node *node)
 	struct notifier *notifier = node->directory->tree->notifier;
 	char path[DIRECTORY_PATH_MAX];
 
-	parked_retry(&node->parked, read_control);
+	parked_retry(&node->parked, read_again);
 	if (notifier && node->control->flags & CONTROL_POLL && !node->hidden && !node_gone(node) &&
 		directory_path(node, path))
 		notifier_touch(notifier, path);
@@ -350,6 +376,7 @@ int control_populate(struct directory *directory, const struct control *table)
 		node->uncached = (table[i].flags & CONTROL_VOLATILE) != 0;
 		if (table[i].flags & CONTROL_UNSET)
 			control_unset(node);
+		node->steady = (table[i].flags & CONTROL_STEADY) != 0;
 		if (table[i].handle)
 			*(struct node **)((char *)directory + table[i].handle) = node;
 	}

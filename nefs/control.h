@@ -53,7 +53,8 @@ enum control_flags {
 	CONTROL_SETTABLE = 2, /* unlink resets it to its default and hides it */
 	CONTROL_REPORTS = 4,  /* its store tells `error` about its outcome itself */
 	CONTROL_VOLATILE = 8, /* its content moves by itself: the kernel asks at each stat(2) */
-	CONTROL_UNSET = 16, /* it has no value at first: its time is 0 then, older than any file */
+	CONTROL_UNSET = 16,  /* it has no value at first: its time is 0 then, older than any file */
+	CONTROL_STEADY = 32, /* its size never changes: a read by sendfile(2) may wait, too */
 };
 
 struct control {

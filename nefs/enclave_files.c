@@ -221,6 +221,7 @@ const struct control enclave_files[] = {
 		.show = show_pending },
 	{ .name = "wait",
 		.mode = 0444,
+		.flags = CONTROL_STEADY,
 		.handle = HANDLE(wait),
 		.show = show_state,
 		.ops = &wait_ops },

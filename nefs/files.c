@@ -3,6 +3,7 @@
 #include "control.h"
 #include "operations.h"
 #include <errno.h>
+#include <fcntl.h>
 
 static struct handle *handle_of(const struct fuse_file_info *info)
 {
@@ -26,6 +27,7 @@ static bool is_stream(const struct node *node)
 
 int file_open(struct node *node, struct fuse_file_info *info)
 {
+	bool locked = node_page_locked(node);
 	struct handle *handle;
 	int failed;
 
@@ -40,7 +42,12 @@ int file_open(struct node *node, struct fuse_file_info *info)
 		return -failed;
 	}
 	info->fh = (uintptr_t)handle;
-	info->direct_io = 1;
+	/*
+	 * An open drops the pages that the kernel has of the file, and so does mmap(2) of a direct_io one:
+	 * behind a page that a read waits for, both would sleep where even SIGKILL cannot reach.
+	 */
+	info->keep_cache = locked;
+	info->direct_io = !locked || info->flags & O_NONBLOCK;
 	info->nonseekable = is_stream(node);
 	return 0;
 }
@@ -71,7 +78,18 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 {
 	struct handle *handle = handle_now(info);
 
-	handle->node->ops->read(req, handle, size, offset);
+	/*
+	 * Only a direct read says whose it is (FUSE_READ_LOCKOWNER): page faults, sendfile(2) and splice(2)
+	 * fill the page cache.
+	 */
+	handle->paging = info->lock_owner == 0;
+	if (handle->paging)
+		handle->node->paged = true;
+	/* A stream has no places that a page could be of. */
+	if (handle->paging && is_stream(handle->node))
+		fuse_reply_err(req, EINVAL);
+	else
+		handle->node->ops->read(req, handle, size, offset);
 }
 
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
@@ -80,6 +98,10 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 	struct handle *handle = handle_now(info);
 
 	op_begin(req);
+	/* The kernel writes pages by itself. */
+	handle->paging = info->writepage;
+	if (handle->paging)
+		op_tree(req)->caller = handle->opener;
 	handle->node->ops->write(req, handle, data, size, offset);
 }
 

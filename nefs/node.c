@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "node.h"
+#include "notifier.h"
 #include "tree.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -105,6 +106,27 @@ void node_invalidate(struct node *node)
 	/* Attributes only (a negative offset): that takes no lock of the kernel's, unlike names. */
 	if (node->lookups && session)
 		fuse_lowlevel_notify_inval_inode(session, node_id(node), -1, 0);
+	node_drop_pages(node);
+}
+
+void node_drop_pages(struct node *node)
+{
+	struct tree *tree = node->directory->tree;
+
+	if (!node->paged || !node->lookups || !tree->session || !tree->notifier)
+		return;
+	node->paged = false;
+	notifier_drop_pages(tree->notifier, tree->session, node_id(node));
+}
+
+bool node_page_locked(const struct node *node)
+{
+	const struct parked *parked;
+
+	LIST_FOREACH(parked, &node->parked, siblings)
+	if (parked->paging)
+		return true;
+	return false;
 }
 
 void node_written(struct node *node)
@@ -212,9 +234,14 @@ void handle_park_read(fuse_req_t req, struct handle *handle, size_t size, off_t 
 		fuse_reply_err(req, EAGAIN);
 		return;
 	}
+	if (handle->paging && !handle->node->steady) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
 	parked = parked_add(&handle->node->parked, req);
 	if (!parked)
 		return;
+	parked->paging = handle->paging;
 	parked->handle = handle;
 	parked->size = size;
 	parked->offset = offset;

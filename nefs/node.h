@@ -62,6 +62,8 @@ struct node {
 	const char *name;	       /* in its directory; NULL: it has none */
 	bool hidden;		       /* a control file that was unlinked */
 	bool uncached;		       /* its attributes change without node_changed */
+	bool steady;		       /* its size never changes */
+	bool paged;		       /* the kernel's page cache may have some of its content */
 	uint64_t ino;		       /* st_ino; never used twice */
 	uint64_t lookups;	       /* the kernel's references */
 	mode_t mode;		       /* type and permissions */
@@ -120,7 +122,8 @@ struct directory {
 struct handle {
 	LIST_ENTRY(handle) siblings; /* in node->handles */
 	struct node *node;
-	int flags; /* of open(2), as fcntl(2) changed them since */
+	int flags;   /* of open(2), as fcntl(2) changed them since */
+	bool paging; /* what is being read or written is a page of the kernel's cache */
 	uid_t opener;
 	uint64_t seen; /* node->changes when last read; 0: never */
 	struct fuse_pollhandle *poll;
@@ -166,6 +169,15 @@ void node_changed(struct node *node);
 /* The same without inotify: for a change that came through the kernel under another name. */
 void node_invalidate(struct node *node);
 
+/*
+ * Has the notifier drop what the kernel's page cache has of it: who mapped it, or reads it by
+ * sendfile(2), sees the new content soon.
+ */
+void node_drop_pages(struct node *node);
+
+/* Does a read for the page cache wait? Its page is locked for as long. */
+bool node_page_locked(const struct node *node);
+
 /* ENODEV for a file whose directory is removed, else 0. */
 int node_gone(const struct node *node);
 
@@ -183,7 +195,9 @@ struct handle *handle_new(struct node *node, int flags);
 void handle_free(struct handle *handle);
 
 /*
- * Parks a read until the node changes: it is tried again then. EAGAIN at once with O_NONBLOCK.
+ * Parks a read until the node changes: it is tried again then. EAGAIN at once with O_NONBLOCK; EINVAL for
+ * a read for the page cache if the file's size may change, as the kernel would wait for the page when it
+ * learns of that (sendfile(2)'s callers take to read(2) then).
  */
 void handle_park_read(fuse_req_t req, struct handle *handle, size_t size, off_t offset);
 

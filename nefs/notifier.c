@@ -22,9 +22,9 @@
 /* What the thread is to do. */
 struct errand {
 	STAILQ_ENTRY(errand) siblings;
-	struct fuse_session *session; /* bury a name; NULL: touch a file */
-	fuse_ino_t directory;	      /* that the name is in */
-	char text[];		      /* the name, or the file's path relative to the mount */
+	struct fuse_session *session; /* drop pages, or bury a name; NULL: touch a file */
+	fuse_ino_t ino;		      /* the file, or the directory that the name is in */
+	char text[]; /* the name ("": drop pages), or the file's path relative to the mount */
 };
 
 STAILQ_HEAD(errand_queue, errand);
@@ -77,11 +77,13 @@ static void touch_file(struct notifier *notifier, const char *file)
 
 static void run_errand(struct notifier *notifier, const struct errand *errand)
 {
-	if (errand->session)
-		fuse_lowlevel_notify_inval_entry(
-			errand->session, errand->directory, errand->text, strlen(errand->text));
-	else
+	if (!errand->session)
 		touch_file(notifier, errand->text);
+	else if (!*errand->text)
+		fuse_lowlevel_notify_inval_inode(errand->session, errand->ino, 0, 0);
+	else
+		fuse_lowlevel_notify_inval_entry(
+			errand->session, errand->ino, errand->text, strlen(errand->text));
 }
 
 /* The next of the queue, or NULL: there is none, or nobody wants it any more. */
@@ -217,16 +219,28 @@ void notifier_touch(struct notifier *notifier, const char *path)
 	enqueue(notifier, new_errand("", path));
 }
 
-void notifier_bury(struct notifier *notifier, struct fuse_session *session, fuse_ino_t directory,
-	const char *name)
+/* What is told by a node id, not by a path. */
+static void enqueue_told(
+	struct notifier *notifier, struct fuse_session *session, fuse_ino_t ino, const char *text)
 {
-	struct errand *errand = new_errand("", name);
+	struct errand *errand = new_errand("", text);
 
 	if (errand) {
 		errand->session = session;
-		errand->directory = directory;
+		errand->ino = ino;
 	}
 	enqueue(notifier, errand);
+}
+
+void notifier_bury(struct notifier *notifier, struct fuse_session *session, fuse_ino_t directory,
+	const char *name)
+{
+	enqueue_told(notifier, session, directory, name);
+}
+
+void notifier_drop_pages(struct notifier *notifier, struct fuse_session *session, fuse_ino_t file)
+{
+	enqueue_told(notifier, session, file, "");
 }
 
 void notifier_moved(struct notifier *notifier, const char *path, const char *new_path)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The notifier thread: tells inotify that a file changed, and the kernel that a name is gone.
+ * The notifier thread: tells inotify that a file changed, and the kernel that a name or a page is gone.
  *
  * inotify on FUSE sees only what passes through this machine's VFS, so a change that the daemon
  * itself makes has to be repeated from outside: utimensat(2) of the modification time alone is
@@ -40,6 +40,12 @@ void notifier_moved(struct notifier *notifier, const char *path, const char *new
  */
 void notifier_bury(struct notifier *notifier, struct fuse_session *session, fuse_ino_t directory,
 	const char *name);
+
+/*
+ * Has the kernel drop the pages that it keeps of a file, by its node id. This waits for pages that are
+ * being read, and so for the filesystem. Loop thread.
+ */
+void notifier_drop_pages(struct notifier *notifier, struct fuse_session *session, fuse_ino_t file);
 
 /*
  * Has the thread end after what it is doing. Returns an fd, which stays the notifier's: POLLIN once it

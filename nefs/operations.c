@@ -7,6 +7,19 @@ static void op_init(void *userdata, struct fuse_conn_info *connection)
 {
 	/* Small requests are what this filesystem lives on: a pipe for each read would slow them. */
 	connection->want &= ~(unsigned int)FUSE_CAP_SPLICE_READ;
+	/*
+	 * A read of a page that has to wait counts against the few that the kernel has under way in the
+	 * background, of all files together; else its caller waits by itself, and can be interrupted.
+	 */
+	connection->want &= ~(unsigned int)FUSE_CAP_ASYNC_READ;
+	/*
+	 * Pages are dropped when we say so. A stat(2) that finds another time would sleep for the lock of
+	 * a page that is waited for, where even SIGKILL cannot reach it.
+	 */
+	connection->want &= ~(unsigned int)FUSE_CAP_AUTO_INVAL_DATA;
+#ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP
+	connection->want |= connection->capable & (unsigned int)FUSE_CAP_DIRECT_IO_ALLOW_MMAP;
+#endif
 	connection->max_write = NODE_BLOCK_SIZE;
 }
 

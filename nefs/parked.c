@@ -45,8 +45,7 @@ struct parked *parked_add(struct parked_list *list, fuse_req_t req)
 	return parked;
 }
 
-void parked_retry(struct parked_list *list,
-	void (*read)(fuse_req_t req, struct handle *handle, size_t size, off_t offset))
+void parked_retry(struct parked_list *list, void (*again)(const struct parked *waiting))
 {
 	struct parked_list waiting = LIST_HEAD_INITIALIZER(waiting);
 	struct parked *parked;
@@ -65,7 +64,7 @@ void parked_retry(struct parked_list *list,
 
 		LIST_REMOVE(parked, siblings);
 		free(parked);
-		read(copy.req, copy.handle, copy.size, copy.offset);
+		again(&copy);
 	}
 }
 

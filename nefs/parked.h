@@ -8,6 +8,7 @@
 #define NEFS_PARKED_H
 
 #include <fuse_lowlevel.h>
+#include <stdbool.h>
 #include <sys/queue.h>
 
 struct handle;
@@ -24,6 +25,7 @@ struct parked {
 	void (*answer)(struct parked *parked, int result);
 	void *context; /* for answer */
 	int kind;      /* for the owner of the list */
+	bool paging;   /* reads: for the kernel's page cache (node.h) */
 };
 
 /*
@@ -33,8 +35,7 @@ struct parked {
 struct parked *parked_add(struct parked_list *list, fuse_req_t req);
 
 /* Tries each parked read of a list again; one that still has to wait parks itself anew. */
-void parked_retry(struct parked_list *list,
-	void (*read)(fuse_req_t req, struct handle *handle, size_t size, off_t offset));
+void parked_retry(struct parked_list *list, void (*again)(const struct parked *waiting));
 
 /* Answers the parked requests of this handle (NULL: all) with an errno. */
 void parked_drop(struct parked_list *list, const struct handle *handle, int error);

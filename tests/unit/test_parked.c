@@ -40,24 +40,25 @@ static struct parked *park(unsigned int nth, struct handle *handle)
 	return parked;
 }
 
-static void read_again(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
+static void read_again(const struct parked *waiting)
 {
+	fuse_req_t req = waiting->req;
 	struct parked *parked;
 
 	CU_ASSERT_TRUE_FATAL(read_count < sizeof(reads) / sizeof(reads[0]));
 	reads[read_count].req = req;
-	reads[read_count].size = size;
-	reads[read_count++].offset = offset;
-	if (handle == ready) {
+	reads[read_count].size = waiting->size;
+	reads[read_count++].offset = waiting->offset;
+	if (waiting->handle == ready) {
 		fuse_reply_buf(req, "x", 1);
 		return;
 	}
 	parked = parked_add(&list, req);
 	if (!parked)
 		return;
-	parked->handle = handle;
-	parked->size = size;
-	parked->offset = offset;
+	parked->handle = waiting->handle;
+	parked->size = waiting->size;
+	parked->offset = waiting->offset;
 }
 
 /* Each was answered once, with this error. */

@@ -329,6 +329,80 @@ static void test_open_files(void)
 	CHECK_ERROR(ENODEV);
 }
 
+static void park(fuse_req_t request, struct handle *handle, size_t size, off_t offset)
+{
+	handle_park_read(request, handle, size, offset);
+}
+
+static const struct control_ops slow_ops = { .read = park };
+static const struct control slow_rows[] = {
+	{ .name = "grows", .mode = 0444, .ops = &slow_ops },
+	{ .name = "wait", .mode = 0444, .flags = CONTROL_STEADY, .ops = &slow_ops },
+	{ .name = NULL },
+};
+
+/* A direct read says whose it is; one for the page cache doesn't, and holds the page's lock as it waits. */
+static void test_pages(void)
+{
+	struct bare_directory *slow = bare_directory_new(&bare, bare.tree.root, "slow", slow_rows);
+	struct fuse_file_info stream = { .flags = O_RDONLY }, direct = { .flags = O_RDONLY },
+			      page = { .flags = O_RDONLY }, other = { .flags = O_RDONLY },
+			      value = { .flags = O_RDWR };
+	struct node *grows = directory_row(&slow->directory, "grows");
+	struct node *waits = directory_row(&slow->directory, "wait");
+	struct fuse_req waiting;
+
+	op_open(next(), node_id(row("stream")), &stream);
+	op_read(next(), node_id(row("stream")), 100, 0, &stream);
+	CHECK_ERROR(EINVAL);
+	op_release(next(), node_id(row("stream")), &stream);
+	/* Where a stat(2) could wait for the page, no read for it waits. */
+	op_open(next(), node_id(grows), &direct);
+	op_read(next(), node_id(grows), 100, 0, &direct);
+	CHECK_ERROR(EINVAL);
+	op_release(next(), node_id(grows), &direct);
+	/* Nor do an open and a mapping that find one waiting: they must not drop the page. */
+	direct.lock_owner = 1;
+	op_open(next(), node_id(waits), &direct);
+	op_open(next(), node_id(waits), &page);
+	waiting = bare_request(&bare);
+	op_read(&waiting, node_id(waits), 100, 0, &direct);
+	CU_ASSERT_FALSE(waits->paged);
+	CU_ASSERT_FALSE(node_page_locked(waits));
+	op_read(next(), node_id(waits), 100, 0, &page);
+	CU_ASSERT_EQUAL(req.answers, 0);
+	CU_ASSERT_TRUE(waits->paged);
+	CU_ASSERT_TRUE(node_page_locked(waits));
+	op_open(&waiting, node_id(waits), &other);
+	CU_ASSERT_TRUE(waiting.info.keep_cache);
+	CU_ASSERT_FALSE(waiting.info.direct_io);
+	op_release(&waiting, node_id(waits), &other);
+	other.flags = O_RDONLY | O_NONBLOCK;
+	op_open(&waiting, node_id(waits), &other);
+	CU_ASSERT_TRUE(waiting.info.direct_io);
+	op_release(&waiting, node_id(waits), &other);
+	/* It is one still when it parks itself anew. */
+	node_changed(waits);
+	CU_ASSERT_TRUE(node_page_locked(waits));
+	op_release(&waiting, node_id(waits), &page);
+	CHECK_ERROR(EINTR);
+	CU_ASSERT_FALSE(node_page_locked(waits));
+	op_open(&waiting, node_id(waits), &page);
+	CU_ASSERT_FALSE(waiting.info.keep_cache);
+	CU_ASSERT_TRUE(waiting.info.direct_io);
+	op_release(&waiting, node_id(waits), &page);
+	op_release(&waiting, node_id(waits), &direct);
+	/* A page that was changed in a mapping is no value. */
+	op_open(next(), node_id(row("value")), &value);
+	value.writepage = 1;
+	op_write(next(), node_id(row("value")), "6", 1, 0, &value);
+	CHECK_ERROR(EACCES);
+	value.writepage = 0;
+	op_write(next(), node_id(row("value")), "6", 1, 0, &value);
+	CHECK_REPLY(REPLY_WRITE);
+	op_release(next(), node_id(row("value")), &value);
+}
+
 /* ---- attributes ---- */
 
 static void test_attributes(void)
@@ -449,6 +523,7 @@ static const CU_TestInfo tests[] = {
 	{ "create, mknod, and what can't be made", test_create },
 	{ "create of what can't be opened", test_create_fails },
 	{ "open files", test_open_files },
+	{ "pages of the kernel's cache", test_pages },
 	{ "attributes", test_attributes },
 	{ "listings, in pieces of any size", test_listing },
 	CU_TEST_INFO_NULL,
