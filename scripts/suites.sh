@@ -341,8 +341,8 @@ suite_interrupt() {
 	tally_line $status "$logs/$suite.output"
 }
 
-# docs/ioctl.md says what the table of cases says, what comments and documents refer to is there, and no include
-# runs up.
+# docs/ioctl.md says what the table of cases says, what comments and documents refer to is there, no include runs up,
+# and docs/errors.md has each sentence by which nefs refuses something.
 suite_doc() {
 	checked ioctl "$NEFS_SOURCE/scripts/check-ioctl-doc" \
 		"$1/tests/conformance/ne-conformance" "$NEFS_SOURCE/docs/ioctl.md"
@@ -350,6 +350,8 @@ suite_doc() {
 	checked references-try "$NEFS_SOURCE/scripts/check-references" --try
 	checked layers "$NEFS_SOURCE/scripts/check-layers"
 	checked layers-try "$NEFS_SOURCE/scripts/check-layers" --try
+	checked errors "$NEFS_SOURCE/scripts/check-errors"
+	checked errors-try "$NEFS_SOURCE/scripts/check-errors" --try
 }
 
 # The bars that nefs is held to. What is left over of a run that was killed is in $logs, which goes.
