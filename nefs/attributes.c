@@ -45,6 +45,9 @@ void op_setattr(
 	if (which & FUSE_SET_ATTR_MTIME)
 		node->mtime = which & FUSE_SET_ATTR_MTIME_NOW ? now : wanted->st_mtim;
 	node->ctime = now;
+	if (which & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) && node->ops &&
+		node->ops->owned)
+		node->ops->owned(node);
 	node_stat(node, &attributes);
 	fuse_reply_attr(req, &attributes, node_cache_seconds(node));
 }

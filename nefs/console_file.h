@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* `console`: what an enclave in debug mode prints, read like a pipe (as journal_file.h). Loop thread. */
+/* `console.follow`: what an enclave in debug mode prints, as a stream (follow.h). Loop thread. */
 #ifndef NEFS_CONSOLE_FILE_H
 #define NEFS_CONSOLE_FILE_H
 
 #include "control.h"
 
-extern const struct control_ops console_file_ops;
+extern const struct control_ops console_follow_ops;
 
 #endif

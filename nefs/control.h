@@ -55,6 +55,7 @@ enum control_flags {
 	CONTROL_VOLATILE = 8, /* its content moves by itself: the kernel asks at each stat(2) */
 	CONTROL_UNSET = 16,  /* it has no value at first: its time is 0 then, older than any file */
 	CONTROL_STEADY = 32, /* its size never changes: a read by sendfile(2) may wait, too */
+	CONTROL_UNLISTED = 64, /* who knows its name finds it: reading it sleeps */
 };
 
 struct control {

@@ -77,6 +77,19 @@ int directory_rename(struct directory *directory, struct node *node, const char 
 	return 0;
 }
 
+void directory_swap(struct directory *directory, struct node *a, struct node *b)
+{
+	const char *name = a->name;
+	struct node **of_a = tfind(a, &directory->by_name, compare_names);
+	struct node **of_b = tfind(b, &directory->by_name, compare_names);
+
+	/* The places in the tree are the names': who is there changes. */
+	*of_a = b;
+	*of_b = a;
+	a->name = b->name;
+	b->name = name;
+}
+
 void directory_remove(struct directory *directory, struct node *node)
 {
 	size_t place = place_behind(directory, node->ino - 1);
@@ -102,13 +115,12 @@ struct node *directory_row(struct directory *directory, const char *name)
 struct node *directory_find(struct directory *directory, const char *name)
 {
 	const struct node key = { .name = name };
-	struct node *row = directory_row(directory, name);
-	void *found;
+	struct node *row = directory_row(directory, name), **found;
 
 	if (row)
 		return row->hidden ? NULL : row;
 	found = tfind(&key, &directory->by_name, compare_names);
-	return found ? *(struct node **)found : NULL;
+	return found && !(*found)->hidden ? *found : NULL;
 }
 
 struct node *directory_next(const struct directory *directory, uint64_t ino)

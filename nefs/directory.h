@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The names in a directory: its rows (control.h), and its entries, which are directories and staged
- * files. An entry's node owns its name. Loop thread.
+ * The names in a directory: its rows (control.h), and its entries, which are directories, staged
+ * files and growing text. An entry's node owns its name. Loop thread.
  */
 #ifndef NEFS_DIRECTORY_H
 #define NEFS_DIRECTORY_H
@@ -20,13 +20,16 @@ int directory_add(struct directory *directory, struct node *node, const char *na
 /* Another name for an entry, which must be free. 0 or -ENOMEM: the old one stays. */
 int directory_rename(struct directory *directory, struct node *node, const char *name);
 
+/* Two entries exchange their names. */
+void directory_swap(struct directory *directory, struct node *a, struct node *b);
+
 /* Takes an entry's name. */
 void directory_remove(struct directory *directory, struct node *node);
 
 /* The row of this name, hidden or not; NULL if the table has no such row. */
 struct node *directory_row(struct directory *directory, const char *name);
 
-/* What a name stands for, hidden rows excepted; NULL if nothing. */
+/* What a name stands for, what is hidden excepted; NULL if nothing. */
 struct node *directory_find(struct directory *directory, const char *name);
 
 /* The first entry with a st_ino above this one, in their order; NULL: none. */

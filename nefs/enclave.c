@@ -50,6 +50,8 @@ static int check_free(struct directory *root, const char *name, struct nefs_erro
 {
 	if (directory_find(root, name))
 		return nefs_error_set(err, EEXIST, "%.64s exists already", name);
+	if (text_log_owns(root, name))
+		return nefs_error_set(err, EEXIST, "%.64s is the name of a file of nefs", name);
 	return check_name(name, err);
 }
 
@@ -63,30 +65,16 @@ struct enclave *enclave_find(struct fs *fs, const char *name)
 
 /* ---- what is told ---- */
 
-/* The record that gave way was perhaps another enclave's: a reader of that one must learn of it. */
-static void drop_record(struct fs *fs, const struct journal_record *dropped)
-{
-	struct node *node;
-
-	if (!dropped->seq)
-		return;
-	node = directory_next(fs->tree.root, dropped->enclave - 1);
-	if (node && node->ino == dropped->enclave)
-		journal_dropped(&enclave_of(node->directory)->journal, dropped);
-}
-
 /* Of an enclave that is, or was, called so. */
 static void tell(struct enclave *enclave, const char *name, const char *event, const char *old_name,
 	const struct nefs_error *error)
 {
 	struct fs *fs = fs_of(&enclave->directory);
-	bool removed = enclave->directory.removed;
 	const struct backend_grant *grant = enclave->grant;
 	const struct journal_event record = {
 		.event = event,
 		.enclave = name,
 		.old_name = old_name,
-		.id = enclave->directory.node.ino,
 		.cid = grant ? grant->cid : 0,
 		.slot = grant ? grant->slot_uid : 0,
 		.has_slot = grant != NULL,
@@ -102,15 +90,15 @@ static void tell(struct enclave *enclave, const char *name, const char *event, c
 		.slot = record.slot,
 		.has_slot = record.has_slot,
 	};
-	struct journal_record dropped;
+	const char *text;
+	size_t size;
 
 	log_event(fs->tree.log, &line);
-	if (!journal_append(&fs->journal, removed ? NULL : &enclave->journal, &record, &dropped))
-		return;
-	drop_record(fs, &dropped);
-	node_changed(fs->root.journal);
-	if (!removed)
-		node_changed(enclave->files.journal);
+	text = journal_line(&fs->journal, &record, &size);
+	text_log_append(&fs->root.journal, text, size);
+	/* Whatever it was called then: an enclave's journal is its own. */
+	if (!enclave->directory.removed)
+		text_log_append(&enclave->journal, text, size);
 }
 
 void enclave_tell(struct enclave *enclave, const char *event, const char *old_name,
@@ -131,7 +119,6 @@ static void release_content(struct enclave *enclave)
 	image_release(&enclave->image);
 	applied_release(&enclave->applied);
 	free(nefs_take_ptr(enclave->start_text));
-	console_ring_release(&enclave->console);
 }
 
 static void destroy(struct directory *directory)
@@ -177,8 +164,12 @@ static int remove_enclave(struct directory *directory, struct nefs_error *err)
 	bury_names(directory);
 	staging_unlink_all(directory);
 	release_content(enclave);
+	text_log_unlink(&enclave->journal);
+	text_log_unlink(&enclave->console);
 	directory_ref(directory);
 	directory_removed(directory);
+	text_log_drop_requests(&enclave->journal);
+	text_log_drop_requests(&enclave->console);
 	tell(enclave, name, "removed", NULL, NULL);
 	directory_unref(directory);
 	return 0;
@@ -236,6 +227,21 @@ struct enclave *enclave_of(struct directory *directory)
 	return (struct enclave *)directory;
 }
 
+/* What a flood of one enclave's can cost; more than 200 records of the usual length. */
+static const struct text_log_limits journal_limits = { .bytes = 64U << 10 };
+static const struct text_log_limits console_limits = { .bytes = 1U << 20 };
+
+static int add_logs(struct enclave *enclave)
+{
+	struct directory *directory = &enclave->directory;
+	int failed = text_log_init(&enclave->journal, directory, &journal_limits, "journal",
+		"journal.1", 0444, enclave->files.journal_follow);
+
+	return failed ? failed
+		      : text_log_init(&enclave->console, directory, &console_limits, "console",
+				"console.1", 0400, enclave->files.console_follow);
+}
+
 int enclave_mkdir(struct directory *root, const char *name, mode_t mode, uid_t uid, gid_t gid,
 	struct node **made, struct nefs_error *err)
 {
@@ -250,8 +256,10 @@ int enclave_mkdir(struct directory *root, const char *name, mode_t mode, uid_t u
 	LIST_INIT(&enclave->waiting);
 	directory_init(&enclave->directory, root->tree, &enclave_ops, mode & 07777, uid, gid);
 	staging_init(&enclave->staging, &enclave->directory);
-	if (control_populate(&enclave->directory, enclave_files) ||
+	if (control_populate(&enclave->directory, enclave_files) || add_logs(enclave) ||
 		directory_add(root, &enclave->directory.node, name)) {
+		text_log_release(&enclave->journal);
+		text_log_release(&enclave->console);
 		directory_unref(&enclave->directory);
 		return nefs_error_set(err, ENOMEM, "%s: out of memory for another enclave", name);
 	}

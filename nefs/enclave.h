@@ -10,13 +10,13 @@
 #define NEFS_ENCLAVE_H
 
 #include "applied.h"
-#include "console_ring.h"
 #include "fs.h"
 #include "image.h"
 #include "parked.h"
 #include "settings.h"
 #include "staging.h"
 #include "states.h"
+#include "text_log.h"
 #include <nefs/backend.h>
 
 #define ENCLAVE_NAME_MAX 64
@@ -24,12 +24,12 @@
 /* Control files that change by themselves: the handles of their rows. */
 struct enclave_nodes {
 	struct node *memory_effective, *cpus_effective, *cid_effective, *slot;
-	struct node *start, *pending, *state, *wait, *events, *journal, *console;
+	struct node *start, *pending, *state, *wait, *events, *journal_follow, *console_follow;
 	struct node *measurements, *image_info;
 };
 
 struct enclave {
-	struct directory directory; /* first; its st_ino is the enclave's id in the journal */
+	struct directory directory; /* first */
 	struct enclave_nodes files;
 	struct staging staging;
 
@@ -41,8 +41,8 @@ struct enclave {
 	struct backend_launch *launch;
 	struct backend_grant *grant; /* what the device gave; NULL while nothing is held */
 	uint64_t counters[COUNTERS];
-	struct console_ring console;
-	struct journal_chain journal;
+	struct text_log journal, console;
+	uint64_t console_begin; /* its position when the enclave was last started */
 
 	char *start_text; /* as written */
 	size_t start_size;

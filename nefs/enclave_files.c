@@ -170,6 +170,9 @@ static void show_events(struct node *node, FILE *out)
 
 /* ---- wait ---- */
 
+/* The longest of the states that it can tell, with a newline. */
+#define WAIT_SIZE 8
+
 static void read_wait(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
 {
 	/* Only a read from the start waits; the ones behind it continue its answer. */
@@ -179,7 +182,20 @@ static void read_wait(fuse_req_t req, struct handle *handle, size_t size, off_t 
 		control_read_text(req, handle, size, offset);
 }
 
-static const struct control_ops wait_ops = { .read = read_wait };
+static void show_wait(struct node *node, FILE *out)
+{
+	/* As long as its longest answer, whatever it will be: readers that go by st_size get all of it. */
+	const char *name = enclave_meaning(of(node))->name;
+
+	fprintf(out, "%s%.*s", name, WAIT_SIZE - (int)strlen(name), "\n\n\n\n\n\n\n\n");
+}
+
+static uint64_t wait_size(struct node *node)
+{
+	return WAIT_SIZE;
+}
+
+static const struct control_ops wait_ops = { .read = read_wait, .size = wait_size };
 
 /* ---- the table ---- */
 
@@ -223,7 +239,7 @@ const struct control enclave_files[] = {
 		.mode = 0444,
 		.flags = CONTROL_STEADY,
 		.handle = HANDLE(wait),
-		.show = show_state,
+		.show = show_wait,
 		.ops = &wait_ops },
 	{ .name = "memory.effective",
 		.mode = 0444,
@@ -255,8 +271,16 @@ const struct control enclave_files[] = {
 		.flags = CONTROL_POLL,
 		.handle = HANDLE(events),
 		.show = show_events },
-	{ .name = "journal", .mode = 0444, .handle = HANDLE(journal), .ops = &journal_file_ops },
-	{ .name = "console", .mode = 0400, .handle = HANDLE(console), .ops = &console_file_ops },
+	{ .name = "journal.follow",
+		.mode = 0444,
+		.flags = CONTROL_UNLISTED,
+		.handle = HANDLE(journal_follow),
+		.ops = &journal_follow_ops },
+	{ .name = "console.follow",
+		.mode = 0400,
+		.flags = CONTROL_UNLISTED,
+		.handle = HANDLE(console_follow),
+		.ops = &console_follow_ops },
 	CONTROL_ERROR_ROW,
 	{ .name = "measurements",
 		.mode = 0444,

@@ -15,6 +15,11 @@ ROOT_DIRECTORIES(DECLARE)
 #define FUNCTION(name) name##_directory_new,
 static root_directory_new *const root_directories[] = { ROOT_DIRECTORIES(FUNCTION) };
 
+/* Enough for a day on which each minute something happens. */
+static const struct text_log_limits journal_limits = {
+	.bytes = 1U << 20, .records = 2048, .reserved = true
+};
+
 struct fs *fs_of(const struct directory *directory)
 {
 	return container_of(directory->tree, struct fs, tree);
@@ -28,7 +33,6 @@ int fs_init(struct fs *fs, gid_t gid, struct nefs_error *err)
 	if (gid == (gid_t)-1)
 		gid = getegid();
 	LIST_INIT(&fs->tree.alive);
-	journal_init(&fs->journal);
 	fs->tree.root = &fs->root.directory;
 	fs->tree.spool = &fs->spool;
 	fs->tree.caller = TREE_NO_CALLER;
@@ -36,6 +40,9 @@ int fs_init(struct fs *fs, gid_t gid, struct nefs_error *err)
 	/* The kernel never looks the root up, and never forgets it. */
 	node_remember(&fs->root.directory.node);
 	failed = control_populate(&fs->root.directory, root_files);
+	if (!failed)
+		failed = text_log_init(&fs->root.journal, &fs->root.directory, &journal_limits,
+			"journal", "journal.1", 0440, fs->root.journal_follow);
 	if (failed)
 		return nefs_error_set(err, -failed, "out of memory for the root directory");
 	for (size_t i = 0; !failed && i < sizeof(root_directories) / sizeof(*root_directories); i++)
@@ -48,5 +55,4 @@ void fs_release(struct fs *fs)
 	if (fs->tree.root)
 		tree_release(&fs->tree);
 	fs->tree.root = NULL;
-	journal_release(&fs->journal);
 }

@@ -9,6 +9,7 @@
 #include "counters.h"
 #include "journal.h"
 #include "spool.h"
+#include "text_log.h"
 #include "tree.h"
 #include <nefs/backend.h>
 #include <nefs/container_of.h>
@@ -18,7 +19,8 @@
 struct root {
 	struct directory directory; /* first: node id 1 */
 	struct node *events;
-	struct node *journal;
+	struct node *journal_follow;
+	struct text_log journal;
 };
 
 struct fs {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The journal: the last JOURNAL_RECORDS events of all enclaves, a JSON object a line each. An
- * enclave's own journal is the part of it that carries its id, whatever it was called then; its
- * chain leads from one of its records to the next. Loop thread.
+ * The records of the journals: a JSON object a line for each event. Where they go is the caller's: to
+ * the root's journal and to the enclave's own (text_log.h), the same line in both. Loop thread.
  */
 #ifndef NEFS_JOURNAL_H
 #define NEFS_JOURNAL_H
@@ -11,71 +10,41 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <time.h>
 
-#define JOURNAL_RECORDS 4096
+/* Longest line: a sentence of NEFS_ERROR_TEXT_MAX bytes of which each is six in JSON, and the rest. */
+#define JOURNAL_LINE_MAX (8 * NEFS_ERROR_TEXT_MAX)
 
-/* A line that is not longer lies in the ring, whose size is the same from the start. */
-#define JOURNAL_LINE 192
-
-struct journal_record {
-	uint64_t seq;
-	uint64_t enclave; /* its id */
-	uint64_t next;	  /* seq of the same enclave's next record; 0: none yet */
-	char *line;	  /* with its newline, not terminated: text, or malloc'ed if it is longer */
-	size_t size;
-	char text[JOURNAL_LINE];
-};
-
+/* Zeroed at first. */
 struct journal {
-	struct journal_record records[JOURNAL_RECORDS]; /* record seq is at seq % JOURNAL_RECORDS */
-	uint64_t next;					/* seq of the next record; from 1 */
-	time_t second;					/* what `date` says; 0: nothing */
-	char date[32];					/* of that second: 2026-11-25T12:34:56 */
-};
-
-/* The records of one enclave: sequence numbers, 0 for none. */
-struct journal_chain {
-	uint64_t first, last; /* those in the ring */
-	uint64_t dropped;     /* the newest that fell out of it */
+	uint64_t seq;  /* of the last record; from 1 */
+	time_t second; /* what `date` says; 0: nothing */
+	char date[32]; /* of that second: 2026-11-25T12:34:56 */
+	char line[JOURNAL_LINE_MAX];
 };
 
 /* What a record says; members that are 0 or NULL do not appear. */
 struct journal_event {
 	const char *event;    /* "created", "removed", ... */
-	const char *enclave;  /* its name */
+	const char *enclave;  /* its name; NULL: nefs itself, or its root */
 	const char *old_name; /* renamed: what it was called before */
-	uint64_t id;	      /* the enclave's */
 	uint64_t cid;
 	uint64_t slot;
 	bool has_slot;
 	const char *error;
+	/* refused: */
+	const char *file; /* that was written */
+	int errno_code;	  /* positive */
+	uid_t uid;
+	bool has_uid;
+	unsigned int count; /* how many there were since the record before */
 };
 
-/* An empty one, zeroed before. Takes the memory of all records now: it does not grow by what happens. */
-void journal_init(struct journal *journal);
-
 /*
- * Appends a record to the ring and to its enclave's chain (NULL: nobody can read that any more). If the ring was full, *dropped is the
- * record that gave way (its line is gone), for journal_dropped; else its seq is 0. Out of memory: the
- * record is lost, false.
+ * The line of an event, with its newline, valid until the next call; *size is its length. It takes the next
+ * seq.
  */
-bool journal_append(struct journal *journal, struct journal_chain *chain,
-	const struct journal_event *event, struct journal_record *dropped);
-
-/* Takes a record that gave way out of the chain of the enclave that it was about. */
-void journal_dropped(struct journal_chain *chain, const struct journal_record *dropped);
-
-/* The oldest seq still there. */
-uint64_t journal_oldest(const struct journal *journal);
-
-/* The newest seq that fell out of the ring; of a chain, or (NULL) of all. 0: none. */
-uint64_t journal_lost(const struct journal *journal, const struct journal_chain *chain);
-
-/* The first record of a chain, or (NULL) of all, with a seq >= from; NULL if there is none. */
-const struct journal_record *journal_find(
-	const struct journal *journal, const struct journal_chain *chain, uint64_t from);
-
-void journal_release(struct journal *journal);
+const char *journal_line(struct journal *journal, const struct journal_event *event, size_t *size);
 
 #endif

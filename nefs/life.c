@@ -96,7 +96,7 @@ static void enter(struct enclave *enclave, enum enclave_state state, const struc
 		changed(enclave, enclave->files.state);
 		changed(enclave, enclave->files.wait);
 		/* That no more will come is news for who follows it. */
-		changed(enclave, enclave->files.console);
+		changed(enclave, enclave->files.console_follow);
 	}
 	if (!told)
 		record(enclave, state, error);
@@ -198,8 +198,7 @@ static void on_console(void *owner, const void *data, size_t size)
 {
 	struct enclave *enclave = owner;
 
-	console_ring_append(&enclave->console, data, size);
-	changed(enclave, enclave->files.console);
+	text_log_write(&enclave->console, data, size);
 }
 
 static void on_ended(void *owner, enum backend_end how, const struct nefs_error *error)
@@ -293,7 +292,11 @@ static int launch(struct enclave *enclave, struct nefs_error *err)
 	}
 	directory_ref(&enclave->directory);
 	fs->launches++;
-	console_ring_clear(&enclave->console);
+	text_log_reveal(&enclave->journal);
+	text_log_reveal(&enclave->console);
+	/* What the life before said last stays, in console.1. */
+	text_log_rotate(&enclave->console);
+	enclave->console_begin = text_log_end(&enclave->console);
 	enter(enclave, STATE_STARTING, NULL);
 	return 0;
 }

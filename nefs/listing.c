@@ -3,11 +3,17 @@
 #include "control.h"
 #include "directory.h"
 #include "operations.h"
+#include "text_log.h"
 #include <errno.h>
 #include <stdlib.h>
 
-/* The offset behind the last row that a table can have; an entry's is its st_ino above that. */
-#define LISTING_ENTRIES (CONTROL_ROWS_MAX + 2)
+/*
+ * Offsets: rows have theirs, then come the files of logs, two of each log, then entries: each is at its
+ * st_ino above that. The name of a log's file may move on to another inode meanwhile, and stays in its place.
+ */
+#define LISTING_LOGS	 (CONTROL_ROWS_MAX + 2)
+#define LISTING_ENTRIES	 (LISTING_LOGS + 2 * LISTING_LOGS_MAX)
+#define LISTING_LOGS_MAX 8
 
 struct listing {
 	fuse_req_t req;
@@ -41,7 +47,31 @@ static bool list_rows(struct listing *listing, struct directory *directory, off_
 		const struct node *row = &directory->controls[i];
 		off_t next = (off_t)i + 3;
 
+		if (row->control->flags & CONTROL_UNLISTED)
+			continue;
 		if (offset < next && !row->hidden && !list(listing, row->name, row, next))
+			return false;
+	}
+	return true;
+}
+
+static bool list_segment(
+	struct listing *listing, const struct text_segment *segment, off_t offset, off_t next)
+{
+	if (offset >= next || !segment || segment->node.hidden)
+		return true;
+	return list(listing, segment->node.name, &segment->node, next);
+}
+
+static bool list_logs(struct listing *listing, struct directory *directory, off_t offset)
+{
+	const struct text_log *log;
+	off_t place = LISTING_LOGS;
+
+	LIST_FOREACH(log, &directory->logs, siblings)
+	{
+		if (!list_segment(listing, log->current, offset, ++place) ||
+			!list_segment(listing, log->older, offset, ++place))
 			return false;
 	}
 	return true;
@@ -54,6 +84,8 @@ static void list_entries(struct listing *listing, struct directory *directory, o
 
 	while ((node = directory_next(directory, ino))) {
 		ino = node->ino;
+		if (text_log_is(node))
+			continue;
 		if (!list(listing, node->name, node, LISTING_ENTRIES + (off_t)ino))
 			return;
 	}
@@ -70,7 +102,8 @@ void op_readdir(
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	if (!directory->removed && list_rows(&listing, directory, offset))
+	if (!directory->removed && list_rows(&listing, directory, offset) &&
+		list_logs(&listing, directory, offset))
 		list_entries(&listing, directory, offset);
 	fuse_reply_buf(req, listing.buffer, listing.used);
 	free(listing.buffer);

@@ -4,6 +4,7 @@
 #include "directory.h"
 #include "operations.h"
 #include "staging.h"
+#include "text_log.h"
 #include <errno.h>
 #include <string.h>
 
@@ -122,6 +123,10 @@ static struct node *make_file(fuse_req_t req, struct directory *directory, const
 		row->mode = S_IFREG | (mode & 0777);
 		return row;
 	}
+	if (text_log_owns(directory, name)) {
+		nefs_error_set(err, EACCES, "%.64s is made by nefs alone", name);
+		return NULL;
+	}
 	if (staged_create(directory, name, mode, caller->uid, caller->gid, &staged, err))
 		return NULL;
 	return &staged->node;
@@ -194,6 +199,10 @@ static int unlink_row(struct directory *directory, struct node *row, struct nefs
 
 	if (failed)
 		return failed;
+	if (text_log_is(row)) {
+		row->hidden = true;
+		return 0;
+	}
 	/* What can't be set can't be unset either, but rm -rf must get through. */
 	if (row->control->flags & CONTROL_SETTABLE) {
 		row->hidden = true;

@@ -104,7 +104,7 @@ void node_invalidate(struct node *node)
 	struct fuse_session *session = node->directory->tree->session;
 
 	/* Attributes only (a negative offset): that takes no lock of the kernel's, unlike names. */
-	if (node->lookups && session)
+	if (node->lookups && session && !node->uncached)
 		fuse_lowlevel_notify_inval_inode(session, node_id(node), -1, 0);
 	node_drop_pages(node);
 }
@@ -187,14 +187,16 @@ void directory_unref(struct directory *directory)
 		directory->ops->destroy(directory);
 }
 
+void node_drop_requests(struct node *node)
+{
+	wake_pollers(node);
+	parked_drop(&node->parked, NULL, ENODEV);
+}
+
 void directory_drop_requests(struct directory *directory)
 {
-	for (size_t i = 0; i < directory->control_count; i++) {
-		struct node *node = &directory->controls[i];
-
-		wake_pollers(node);
-		parked_drop(&node->parked, NULL, ENODEV);
-	}
+	for (size_t i = 0; i < directory->control_count; i++)
+		node_drop_requests(&directory->controls[i]);
 }
 
 struct handle *handle_new(struct node *node, int flags)

@@ -22,10 +22,12 @@ struct directory;
 struct handle;
 struct node;
 struct staging;
+struct text_log;
 struct tree;
 
 LIST_HEAD(directory_list, directory);
 LIST_HEAD(handle_list, handle);
+LIST_HEAD(text_log_list, text_log);
 
 /*
  * The largest request, and what stat(2) advises to use: bytes. A read waits behind one or two of them
@@ -33,7 +35,7 @@ LIST_HEAD(handle_list, handle);
  */
 #define NODE_BLOCK_SIZE (1U << 19)
 
-/* What a kind of file does: control files (control.c), staged ones (staging.c). */
+/* What a kind of file does: control files (control.c), staged ones (staging.c), growing text (text_log.c). */
 struct node_ops {
 	/* Prepares a handle, just made; 0 or a negative errno. */
 	int (*open)(struct handle *handle);
@@ -49,6 +51,8 @@ struct node_ops {
 	unsigned int (*poll)(struct handle *handle);
 	/* st_size: the length of the present content. */
 	uint64_t (*size)(struct node *node);
+	/* Its mode or its owner was changed. May be NULL. */
+	void (*owned)(struct node *node);
 	/* After node_changed did its part. May be NULL. */
 	void (*changed)(struct node *node);
 	/* The kernel has forgotten it and no handle is open on it. May free it. May be NULL. */
@@ -60,7 +64,7 @@ struct node {
 	struct directory *directory;   /* that it is in; for a directory: itself */
 	const struct control *control; /* its row, or NULL */
 	const char *name;	       /* in its directory; NULL: it has none */
-	bool hidden;		       /* a control file that was unlinked */
+	bool hidden;		       /* a file of the directory's own that was unlinked */
 	bool uncached;		       /* its attributes change without node_changed */
 	bool steady;		       /* its size never changes */
 	bool paged;		       /* the kernel's page cache may have some of its content */
@@ -109,11 +113,12 @@ struct directory {
 	size_t control_count;
 	struct node **entries; /* what else has a name in it, by st_ino */
 	size_t entry_count, entry_room;
-	void *by_name;		 /* tsearch(3) tree of the same */
-	struct staging *staging; /* files can be staged in it; else NULL */
-	char *error;		 /* the sentence of its `error` file; NULL: none */
-	char *error_about;	 /* the name that it is about; NULL: none in particular */
-	struct node *error_node; /* that file; NULL: its parent's serves */
+	void *by_name;		   /* tsearch(3) tree of the same */
+	struct staging *staging;   /* files can be staged in it; else NULL */
+	struct text_log_list logs; /* the text that grows in it */
+	char *error;		   /* the sentence of its `error` file; NULL: none */
+	char *error_about;	   /* the name that it is about; NULL: none in particular */
+	struct node *error_node;   /* that file; NULL: its parent's serves */
 	unsigned int refs;
 	bool removed; /* its name is gone */
 };
@@ -132,9 +137,7 @@ struct handle {
 	char *text;
 	size_t text_size;
 
-	/* Streams: where this reader is. */
-	uint64_t position;
-	size_t offset;
+	uint64_t position; /* streams: where this reader is */
 
 	bool truncate; /* image: O_TRUNC was asked for, nothing written yet */
 };
@@ -177,6 +180,9 @@ void node_drop_pages(struct node *node);
 
 /* Does a read for the page cache wait? Its page is locked for as long. */
 bool node_page_locked(const struct node *node);
+
+/* Wakes its pollers and answers its parked reads with ENODEV. */
+void node_drop_requests(struct node *node);
 
 /* ENODEV for a file whose directory is removed, else 0. */
 int node_gone(const struct node *node);

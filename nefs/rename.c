@@ -6,6 +6,7 @@
 #include "operations.h"
 #include "parked.h"
 #include "staging.h"
+#include "text_log.h"
 #include "values.h"
 #include <errno.h>
 #include <limits.h>
@@ -93,6 +94,8 @@ static void rename_staged(fuse_req_t req, struct directory *directory, struct no
 
 	if (exists && flags & RENAME_NOREPLACE)
 		failed = EEXIST;
+	else if (text_log_owns(directory, new_name))
+		failed = EPERM;
 	else if (row && !staged_of(node))
 		failed = EPERM;
 	else if (!row && strlen(new_name) > NAME_MAX)
@@ -136,7 +139,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 		fuse_reply_err(req, EINVAL);
 	else if (from == to && S_ISDIR(node->mode) && node->directory->ops->rename)
 		rename_directory(req, from, node->directory, new_name);
-	else if (node->control || !from->staging)
+	else if (node->control || text_log_is(node) || !from->staging)
 		fuse_reply_err(req, EPERM);
 	else if (from != to)
 		/* mv(1) copies and unlinks then, which works everywhere. */

@@ -2,6 +2,7 @@
 #include "tree.h"
 #include "directory.h"
 #include "staging.h"
+#include "text_log.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -23,6 +24,8 @@ static void release(struct directory *directory)
 	directory_ref(directory);
 	if (directory->staging)
 		staging_release(directory);
+	while (!LIST_EMPTY(&directory->logs))
+		text_log_release(LIST_FIRST(&directory->logs));
 	for (size_t i = 0; i < directory->control_count; i++) {
 		node_close_handles(&directory->controls[i]);
 		node_forget(&directory->controls[i], UINT64_MAX);

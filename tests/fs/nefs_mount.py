@@ -14,7 +14,7 @@ from harness import SLOWNESS, eventually, get, outcome, put, run, seconds
 from own_namespace import Namespace
 from watching import Watched, poll_change
 
-ROOT_FILES = {"version": 0o444, "backend": 0o444, "events": 0o444, "journal": 0o444,
+ROOT_FILES = {"version": 0o444, "backend": 0o444, "events": 0o444, "journal": 0o440,
               "error": 0o444}
 SIM_FILES = {"crash": 0o200, "fault": 0o644, "slots": 0o444}
 SETTABLE = {"memory": 0o644, "vcpus": 0o644, "cpus": 0o644, "image": 0o600, "cid": 0o644,
@@ -23,6 +23,10 @@ READ_ONLY = {"memory.effective": 0o444, "cpus.effective": 0o444, "cid.effective"
              "slot": 0o444, "state": 0o444, "wait": 0o444, "events": 0o444, "journal": 0o444,
              "console": 0o400, "pending": 0o444, "error": 0o444, "measurements": 0o444, "image_info": 0o444}
 ENCLAVE_FILES = {**SETTABLE, "start": 0o644, **READ_ONLY}
+
+# Streams, which no listing shows, and what is there once a file of text was full.
+STREAMS = {"journal.follow": 0o444, "console.follow": 0o400}
+OLDER = {"journal.1", "console.1"}
 
 # Files and directories that later versions add to the contract.
 LATER_FILES = {"restart"}
@@ -44,20 +48,15 @@ def records(data):
 
 
 def journal_now(path):
-    """All that a journal holds at this moment."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        data = b""
-        while True:
-            try:
-                part = os.read(fd, 65536)
-            except BlockingIOError:
-                return records(data)
-            if not part:
-                return records(data)
-            data += part
-    finally:
-        os.close(fd)
+    """All that a journal holds at this moment, the file before it included."""
+    with open(path, "rb") as file:
+        try:
+            with open(path + ".1", "rb") as older:
+                same = os.path.sameopenfile(older.fileno(), file.fileno())
+                before = [] if same else records(older.read())
+        except FileNotFoundError:
+            before = []
+        return before + records(file.read())
 
 
 # ---- A mounted nefs ----
@@ -175,7 +174,7 @@ class Mount(Directory):
 
     def enclaves(self):
         """The names in the root that are enclaves."""
-        own = set(ROOT_FILES) | {"sim"} | LATER_ROOT
+        own = set(ROOT_FILES) | OLDER | {"sim"} | LATER_ROOT
         return [name for name in os.listdir(self.root) if name not in own]
 
     def enclave(self, name=None):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The console: a stream while a debug enclave runs, a record after its end."""
+"""The console: what a debug enclave prints, as a stream while it runs. As files: test_text.py, test_guest.py."""
 import os
 import select
 import signal
@@ -23,7 +23,7 @@ def follow():
     fds = []
 
     def make(enclave, flags=os.O_NONBLOCK):
-        fds.append(os.open(enclave.path("console"), os.O_RDONLY | flags))
+        fds.append(os.open(enclave.path("console.follow"), os.O_RDONLY | flags))
         return fds[-1]
     yield make
     for fd in fds:
@@ -63,6 +63,28 @@ def test_without_debug_there_is_none(running):
     assert running.get("console") == b""
 
 
+def test_a_follower_may_come_before_the_first_start(enclave):
+    """It has all of the boot then, and ends with the enclave."""
+    reader = Child(read_to_the_end, enclave.path("console.follow")).blocked("read")
+    enclave.running(debug=b"1")
+    assert not reader.ended()
+    assert enclave.stop() == "OK"
+    assert reader.result() == "EOF"
+
+
+def test_a_first_start_that_fails_ends_it(enclave):
+    reader = Child(read_to_the_end, enclave.path("console.follow")).blocked("read")
+    assert enclave.start() == "EINVAL"
+    assert reader.result() == "EOF"
+
+
+@pytest.mark.parametrize("debug", [b"0", b"1"])
+def test_the_file_is_always_at_its_end(enclave, debug):
+    assert enclave.get("console") == b""
+    enclave.running(debug=debug)
+    assert enclave.get("console") == b""
+
+
 def test_without_debug_it_is_always_at_its_end(running, follow):
     fd = follow(running)
     assert drain(fd) == (b"", "EOF")
@@ -83,7 +105,7 @@ def test_nothing_yet_would_block(debug, follow):
 
 @pytest.mark.parametrize("end", ["stop", pytest.param("crash", marks=pytest.mark.device)])
 def test_the_end_of_the_enclave_is_the_end_of_the_file(debug, follow, end):
-    reader = Child(read_to_the_end, debug.path("console")).blocked("read")
+    reader = Child(read_to_the_end, debug.path("console.follow")).blocked("read")
     fd = follow(debug)
     assert drain(fd)[1] == "EAGAIN"
     getattr(debug, end)()
@@ -118,17 +140,17 @@ def test_rmdir_ends_an_open_one(debug, follow):
     debug.reaches("stopped")
     os.rmdir(debug.path())
     assert raw_read(fd) == "ENODEV"
-    assert outcome(os.open, debug.path("console"), os.O_RDONLY) == "ENOENT"
+    assert outcome(os.open, debug.path("console.follow"), os.O_RDONLY) == "ENOENT"
 
 
 def test_a_signal_interrupts_a_reader(debug):
-    reader = Child(read_past_signals, debug.path("console")).blocked("read")
+    reader = Child(read_past_signals, debug.path("console.follow")).blocked("read")
     reader.signal(signal.SIGUSR1)
     assert reader.result() == "EINTR"
 
 
 def test_sigkill_ends_a_reader_at_once(debug):
-    reader = Child(read_to_the_end, debug.path("console")).blocked("read")
+    reader = Child(read_to_the_end, debug.path("console.follow")).blocked("read")
     reader.signal(signal.SIGKILL)
     assert reader.ended(seconds(2))
     assert debug.state == "running"

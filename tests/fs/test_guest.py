@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import stat
 
 import guest
 import pytest
@@ -56,7 +57,7 @@ def read_until(path, word):
 
 def printed(enclave, word, bound=BOOT):
     """Waits until the guest has printed this; all that it had printed by then."""
-    seen = Child(read_until, enclave.path("console"), word).result(bound)
+    seen = Child(read_until, enclave.path("console.follow"), word).result(bound)
     assert word in seen, seen[-500:]
     return seen
 
@@ -82,7 +83,7 @@ def test_guest_that_ends_by_itself_has_crashed(boot):
 
 def test_follower_ends_with_the_enclave(boot):
     enclave = boot("tick")
-    reader = Child(get, enclave.path("console"))
+    reader = Child(get, enclave.path("console.follow"))
     printed(enclave, b"tick\r\ntick")
     assert not reader.ended()
     assert enclave.stop() == "OK"
@@ -113,7 +114,7 @@ def test_death_of_the_vm_is_a_crash(boot):
 def test_reader_that_has_it_all_sleeps_until_more_comes(boot):
     enclave = boot("tick")
     printed(enclave, b"tick")
-    fd = os.open(enclave.path("console"), os.O_RDONLY | os.O_NONBLOCK)
+    fd = os.open(enclave.path("console.follow"), os.O_RDONLY | os.O_NONBLOCK)
     try:
         def has_it_all():
             while (last := outcome(os.read, fd, 65536)) == "OK":
@@ -134,13 +135,12 @@ def test_sleeping_readers_are_woken_interrupted_and_killed(boot):
 
     def drain_and_read(path):
         signal.signal(signal.SIGUSR1, lambda *_: None)
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        while outcome(os.read, fd, 65536) == "OK":
-            pass
-        os.set_blocking(fd, True)
+        fd = os.open(path, os.O_RDONLY)
+        while poll_now(fd) & select.POLLIN:
+            os.read(fd, 65536)
         return raw_read(fd)
     interrupted, killed, woken = (
-        Child(drain_and_read, enclave.path("console")).blocked("read") for _ in range(3))
+        Child(drain_and_read, enclave.path("console.follow")).blocked("read") for _ in range(3))
     interrupted.signal(signal.SIGUSR1)
     assert interrupted.result(5) == "EINTR"
     killed.signal(signal.SIGKILL)
@@ -162,16 +162,31 @@ def test_without_debug_mode_nothing_is_shown(boot):
     assert enclave.get("console") == b""
 
 
-def test_the_last_mebibyte_is_kept(boot):
+def test_the_last_words_are_kept_over_a_restart(boot):
+    enclave = boot("quit")
+    enclave.reaches("crashed", bound=BOOT)
+    said, number = enclave.get("console"), os.stat(enclave.path("console")).st_ino
+    enclave.set("image", guest.image("sleep"))
+    assert enclave.start() == "OK", enclave.error
+    assert enclave.get("console.1") == said
+    assert os.stat(enclave.path("console.1")).st_ino == number
+    assert b"guest: quit" not in printed(enclave, b"guest: sleep")
+    assert stat.S_IMODE(os.stat(enclave.path("console.1")).st_mode) == 0o400
+
+
+def test_the_last_mebibyte_is_kept_at_least(boot):
     enclave = boot("flood")
     everything = printed(enclave, b"guest: flood ends", bound=100)
     assert len(everything) > guest.FLOOD, "a reader that keeps up gets it all"
     enclave.stop()
     enclave.reaches("stopped")
-    kept = enclave.get("console")
-    assert MIB // 2 <= len(kept) <= MIB
+    older, newer = enclave.get("console.1"), enclave.get("console")
+    assert MIB // 2 <= len(older) <= MIB and len(newer) <= MIB
+    assert older.endswith(b"\n"), "no line is cut"
+    kept = older + newer
+    assert everything.endswith(kept[-MIB // 2:])
     assert b"guest: flood ends" in kept[-200:]
-    assert b"guest: flood on" not in kept
+    assert b"guest: flood on" not in newer
 
 
 def test_next_life_is_printed_too(boot):

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The streams: journal of the root, journal of an enclave."""
+"""The journal, the root's and an enclave's, as the stream that `journal.follow` is. As a file: test_text.py."""
 import os
 import select
 import signal
+import stat
 
 import pytest
 from harness import Child, outcome, raw_read, run, seconds
-from nefs_mount import journal_now, records
+from nefs_mount import STREAMS, journal_now, records
 from watching import poll_now
 
-RING = 4096
+FILE = 2048  # records of the root's journal
 
 
 @pytest.fixture
@@ -28,14 +29,9 @@ def follow():
 def drain(fd, size=65536):
     """What there is now."""
     data = b""
-    while True:
-        try:
-            part = os.read(fd, size)
-        except BlockingIOError:
-            return records(data)
-        if not part:
-            return records(data)
-        data += part
+    while poll_now(fd) & select.POLLIN:
+        data += os.read(fd, size)
+    return records(data)
 
 
 def events(found):
@@ -43,13 +39,13 @@ def events(found):
 
 
 def test_empty_journal_would_block(mount, follow):
-    fd = follow(mount.path("journal"))
+    fd = follow(mount.path("journal.follow"))
     drain(fd)
     assert outcome(os.read, fd, 4096) == "EAGAIN"
 
 
 def test_follows(mount, follow):
-    fd = follow(mount.path("journal"))
+    fd = follow(mount.path("journal.follow"))
     drain(fd)
     enclave = mount.enclave()
     assert events(drain(fd)) == ["created"]
@@ -61,20 +57,20 @@ def test_follows(mount, follow):
 def test_begins_with_the_oldest(mount, follow):
     mount.enclave("one")
     mount.enclave("two")
-    found = drain(follow(mount.path("journal")))
+    found = drain(follow(mount.path("journal.follow")))
     assert [record["enclave"] for record in found][-2:] == ["one", "two"]
     assert [record["seq"] for record in found] == sorted({record["seq"] for record in found})
 
 
 def test_each_open_reads_for_itself(mount, follow):
     mount.enclave()
-    first, second = follow(mount.path("journal")), follow(mount.path("journal"))
+    first, second = follow(mount.path("journal.follow")), follow(mount.path("journal.follow"))
     assert drain(first) == drain(second) != []
 
 
 def test_enclave_journal_has_only_its_own(mount, follow):
     first, second = mount.enclave(), mount.enclave()
-    fd = follow(first.path("journal"))
+    fd = follow(first.path("journal.follow"))
     second.start()
     first.start()
     found = drain(fd)
@@ -101,7 +97,7 @@ def test_history_stays_after_a_rename(mount, enclave):
 
 
 def test_follower_across_a_rename(mount, enclave, follow):
-    fd = follow(enclave.path("journal"))
+    fd = follow(enclave.path("journal.follow"))
     drain(fd)
     os.rename(enclave.path(), mount.path("new"))
     assert events(drain(fd)) == ["renamed"]
@@ -117,7 +113,7 @@ def test_whole_records(mount, follow):
     for _ in range(20):
         mount.enclave()
     longest = 512  # more than any record of these has
-    fd = follow(mount.path("journal"))
+    fd = follow(mount.path("journal.follow"))
     while True:
         try:
             part = os.read(fd, longest)
@@ -128,7 +124,7 @@ def test_whole_records(mount, follow):
 
 
 def test_offset_does_not_matter(mount, follow):
-    fd = follow(mount.path("journal"))
+    fd = follow(mount.path("journal.follow"))
     drain(fd)
     enclave = mount.enclave()
     os.rmdir(enclave.path())
@@ -139,22 +135,21 @@ def test_offset_does_not_matter(mount, follow):
 
 def read_next(path):
     """Reads what is there, says so, and sleeps for what comes next."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    fd = os.open(path, os.O_RDONLY)
     drain(fd)
-    os.set_blocking(fd, True)
     return raw_read(fd)
 
 
 @pytest.mark.parametrize("where", ["root", "enclave"])
 def test_blocked_reader_gets_the_next_record(mount, enclave, where):
-    path = mount.path("journal") if where == "root" else enclave.path("journal")
+    path = (mount if where == "root" else enclave).path("journal.follow")
     reader = Child(read_next, path).blocked("read")
     enclave.start()
     assert records(reader.result())[0]["enclave"] == enclave.name
 
 
 def test_many_blocked_readers(mount):
-    readers = [Child(read_next, mount.path("journal")) for _ in range(10)]
+    readers = [Child(read_next, mount.path("journal.follow")) for _ in range(10)]
     for reader in readers:
         reader.blocked("read")
     mount.enclave()
@@ -167,7 +162,7 @@ def interruptible(path):
 
 
 def test_blocked_reader_is_interrupted(mount):
-    reader = Child(interruptible, mount.path("journal")).blocked("read")
+    reader = Child(interruptible, mount.path("journal.follow")).blocked("read")
     reader.signal(signal.SIGUSR1)
     assert reader.result(2) == "EINTR"
 
@@ -177,13 +172,12 @@ def test_interrupted_reader_loses_nothing(enclave):
 
     def read_twice(path):
         signal.signal(signal.SIGUSR1, lambda *_: None)
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY)
         drain(fd)
-        os.set_blocking(fd, True)
         first = raw_read(fd)
         os.write(tell, b"once")
         return first, raw_read(fd)
-    reader = Child(read_twice, enclave.path("journal")).blocked("read")
+    reader = Child(read_twice, enclave.path("journal.follow")).blocked("read")
     reader.signal(signal.SIGUSR1)
     assert os.read(told, 100) == b"once"
     enclave.start()
@@ -195,7 +189,7 @@ def test_interrupted_reader_loses_nothing(enclave):
 
 
 def test_blocked_reader_dies_at_once_on_sigkill(mount):
-    reader = Child(read_next, mount.path("journal")).blocked("read")
+    reader = Child(read_next, mount.path("journal.follow")).blocked("read")
     reader.signal(signal.SIGKILL)
     assert reader.ended(seconds(1))
     mount.enclave()
@@ -203,13 +197,13 @@ def test_blocked_reader_dies_at_once_on_sigkill(mount):
 
 
 def test_rmdir_wakes_a_blocked_reader(enclave):
-    reader = Child(read_next, enclave.path("journal")).blocked("read")
+    reader = Child(read_next, enclave.path("journal.follow")).blocked("read")
     os.rmdir(enclave.path())
     assert reader.result() == "ENODEV"
 
 
 def test_the_removal_is_in_the_roots_journal(mount, enclave, follow):
-    fd = follow(mount.path("journal"))
+    fd = follow(mount.path("journal.follow"))
     drain(fd)
     os.rmdir(enclave.path())
     assert [(record["event"], record["enclave"]) for record in drain(fd)] == [
@@ -219,7 +213,7 @@ def test_the_removal_is_in_the_roots_journal(mount, enclave, follow):
 # ---- poll ----
 
 def test_poll_says_when_there_is_something(mount, follow):
-    fd = follow(mount.path("journal"))
+    fd = follow(mount.path("journal.follow"))
     drain(fd)
     assert poll_now(fd) & select.POLLIN == 0
     mount.enclave()
@@ -237,14 +231,14 @@ def sleep_in_poll(path):
 
 @pytest.mark.parametrize("where", ["root", "enclave"])
 def test_sleeping_poller(mount, enclave, where):
-    path = mount.path("journal") if where == "root" else enclave.path("journal")
+    path = (mount if where == "root" else enclave).path("journal.follow")
     poller = Child(sleep_in_poll, path).blocked("poll")
     enclave.start()
     assert "nothing" != poller.result()[-1] in ("failed", "starting")
 
 
 def test_others_do_not_wake_an_enclaves_poller(mount, enclave, follow):
-    fd = follow(enclave.path("journal"))
+    fd = follow(enclave.path("journal.follow"))
     drain(fd)
     mount.enclave().start()
     assert poll_now(fd) & select.POLLIN == 0
@@ -255,7 +249,7 @@ def test_rmdir_wakes_a_poller(enclave):
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         drain(fd)
         return poll_now(fd, seconds(10)), outcome(os.read, fd, 4096)
-    child = Child(poller, enclave.path("journal")).blocked("poll")
+    child = Child(poller, enclave.path("journal.follow")).blocked("poll")
     os.rmdir(enclave.path())
     revents, after = child.result()
     assert revents & (select.POLLERR | select.POLLHUP | select.POLLIN)
@@ -265,7 +259,7 @@ def test_rmdir_wakes_a_poller(enclave):
 # ---- Falling behind ----
 
 def churn(mount, count):
-    """That many records in the journal."""
+    """That many records in the root's journal."""
     path = mount.path("churn")
     for _ in range(count // 2):
         os.mkdir(path)
@@ -273,62 +267,88 @@ def churn(mount, count):
 
 
 def test_falling_behind(mount, follow):
-    fd = follow(mount.path("journal"))
+    """journal.1 and journal are what there is to follow."""
+    fd = follow(mount.path("journal.follow"))
     drain(fd)
     mount.enclave("lost")
-    churn(mount, RING + 100)
+    churn(mount, 2 * FILE + 100)
     assert outcome(os.read, fd, 65536) == "EPIPE"
     found = drain(fd)
-    assert len(found) == RING
+    assert FILE < len(found) <= 2 * FILE
     numbers = [record["seq"] for record in found]
-    assert numbers == list(range(numbers[0], numbers[0] + RING))
+    assert numbers == list(range(numbers[0], numbers[0] + len(found)))
     assert "lost" not in {record["enclave"] for record in found}
+    assert found == journal_now(mount.path("journal"))
     assert outcome(os.read, fd, 65536) == "EAGAIN"
 
 
 def test_not_quite_behind(mount, follow):
-    fd = follow(mount.path("journal"))
+    fd = follow(mount.path("journal.follow"))
     drain(fd)
-    churn(mount, RING - 10)
-    assert len(drain(fd)) == RING - 10
+    churn(mount, FILE - 10)
+    assert len(drain(fd)) == FILE - 10
 
 
 def test_behind_after_having_read_a_part(mount, follow):
     churn(mount, 100)
-    fd = follow(mount.path("journal"))
+    fd = follow(mount.path("journal.follow"))
     os.read(fd, 2000)
-    churn(mount, RING + 100)
+    churn(mount, 2 * FILE + 100)
     assert outcome(os.read, fd, 65536) == "EPIPE"
-    assert len(drain(fd)) == RING
+    assert drain(fd) == journal_now(mount.path("journal"))
 
 
 def test_a_fresh_open_is_never_behind(mount, follow):
-    churn(mount, RING + 100)
-    assert len(drain(follow(mount.path("journal")))) == RING
+    churn(mount, 2 * FILE + 100)
+    assert len(drain(follow(mount.path("journal.follow")))) > FILE
 
 
 def test_poll_of_one_that_is_behind(mount, follow):
-    fd = follow(mount.path("journal"))
+    fd = follow(mount.path("journal.follow"))
     drain(fd)
-    churn(mount, RING + 100)
+    churn(mount, 2 * FILE + 100)
     assert poll_now(fd) & (select.POLLIN | select.POLLERR)
 
 
-def test_enclave_journal_when_the_ring_has_moved_on(mount, enclave, follow):
-    """Its records may be gone, but the reader is not stuck and what comes next is seen."""
-    fd = follow(enclave.path("journal"))
-    drain(fd)
-    churn(mount, RING + 100)
+def test_a_flood_of_others_pushes_nothing_out_of_an_enclaves(mount, enclave, follow):
+    fd = follow(enclave.path("journal.follow"))
+    churn(mount, 2 * FILE + 100)
+    assert enclave.name not in {record["enclave"] for record in journal_now(mount.path("journal"))}
+    assert events(enclave.journal()) == ["created"]
     enclave.start()
-    try:
-        found = drain(fd)
-    except BrokenPipeError:
-        found = drain(fd)
-    assert found and found[-1]["event"] == "failed"
+    assert [event for event in events(drain(fd)) if event != "refused"] == ["created", "failed"]
 
 
 def test_follower_of_a_shell(enclave):
     """The stream as a shell uses it: sleeps until the line comes, and ends."""
-    child = Child(lambda: run("grep", "-m1", "failed", enclave.path("journal")).stdout)
+    child = Child(lambda: run("grep", "-m1", "failed", enclave.path("journal.follow")).stdout)
     enclave.start()
     assert f'"{enclave.name}"' in child.result()
+
+
+# ---- whom it is for ----
+
+@pytest.mark.parametrize("stream", sorted(STREAMS))
+def test_streams_are_found_and_not_listed(enclave, stream):
+    assert stream not in enclave.listing()
+    status = os.stat(enclave.path(stream))
+    assert stat.S_IMODE(status.st_mode) == STREAMS[stream]
+    assert status.st_size == 0
+
+
+def test_the_roots_stream_is_not_listed(mount):
+    assert "journal.follow" not in os.listdir(mount.root)
+    assert stat.S_IMODE(os.stat(mount.path("journal.follow")).st_mode) == 0o440
+
+
+@pytest.mark.parametrize("file", ["journal", "console"])
+def test_a_stream_is_for_whom_its_file_is_for(enclave, file):
+    os.stat(enclave.path(file + ".follow"))
+    os.chown(enclave.path(file), 1234, 5678)
+    os.chmod(enclave.path(file), 0o640)
+    status = os.stat(enclave.path(file + ".follow"))
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 5678, 0o640)
+
+
+def test_a_stream_cannot_be_sought(mount, follow):
+    assert outcome(os.lseek, follow(mount.path("journal.follow")), 0, os.SEEK_SET) == "ESPIPE"

@@ -52,7 +52,7 @@ def test_nitro_clis_own_image(lab_mount):
     assert enclave.start() == "OK", enclave.error
     assert enclave.reaches("running", "failed", bound=15) == "running", enclave.error
     assert int(enclave.get("cid.effective")) >= 16
-    with open(enclave.path("console"), "rb") as console:
+    with open(enclave.path("console.follow"), "rb") as console:
         said = console.read()
     assert b"nsm: loading out-of-tree module" in said and b"Hello (from a nitro enclave!)" in said
     assert enclave.reaches("crashed")
@@ -62,7 +62,7 @@ def test_nitro_clis_own_image(lab_mount):
 def test_crash_and_stop(lab_mount, with_command):
     content = with_command("echo up $(uname -m); while :; do echo tick; sleep 1; done")
     enclave = lab_mount.enclave().running(image=content, **VALUES)
-    with open(enclave.path("console"), "rb", buffering=0) as console:
+    with open(enclave.path("console.follow"), "rb", buffering=0) as console:
         said = b""
         while b"tick" not in said:
             said += console.read(4096)
@@ -85,7 +85,7 @@ def test_without_debug_mode(lab_mount, with_command):
     """Its init has a console all the same, which nobody reads."""
     content = with_command("while :; do echo tick; sleep 1; done")
     enclave = lab_mount.enclave().running(image=content, memory=b"256M\n")
-    assert read_outcome(enclave.path("console"), os.O_NONBLOCK) in (b"", "EAGAIN")
+    assert read_outcome(enclave.path("console.follow"), os.O_NONBLOCK) in (b"", "EAGAIN")
     assert enclave.state == "running"
 
 
@@ -97,7 +97,7 @@ def test_much_output(lab_mount, with_command):
     content = with_command("dmesg -n 1; sleep 1; i=0; while [ $i -lt 4000 ]; do echo line $i; i=$((i+1)); done; "
                            "echo the end; while :; do sleep 1000; done")
     enclave = lab_mount.enclave().running(image=content, **VALUES)
-    with open(enclave.path("console"), "rb", buffering=0) as console:
+    with open(enclave.path("console.follow"), "rb", buffering=0) as console:
         said = b""
         while b"the end" not in said:
             said += console.read(65536)

@@ -406,7 +406,7 @@ def test_truncation_while_running_changes_nothing(running):
 
 
 def test_wait_is_immediate_when_nothing_happens(enclave):
-    assert enclave.get("wait") == b"init\n"
+    assert enclave.get("wait") == b"init\n\n\n\n"
     enclave.ready().start()
     enclave.settle()
     assert enclave.get("wait", os.O_NONBLOCK) == b"running\n"

@@ -359,7 +359,7 @@ def test_an_fd_open_across_unlink(enclave):
         os.close(fd)
 
 
-@pytest.mark.parametrize("name", sorted(READ_ONLY))
+@pytest.mark.parametrize("name", sorted(READ_ONLY.keys() - {"journal", "console"}))
 def test_unlink_of_a_read_only_file_changes_nothing(enclave, name):
     assert outcome(os.unlink, enclave.path(name)) == "OK"
     assert name in enclave.listing()

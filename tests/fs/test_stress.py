@@ -385,7 +385,7 @@ def test_cycles_leave_nothing(new_mount):
             enclave.put("staged", b"x", os.O_WRONLY | os.O_CREAT)
         os.rmdir(enclave.path())
 
-    # Until the journal is full, which has 4096 records of some 200 bytes, and 5 of them a cycle.
+    # Until all that is kept for a while has been there once.
     for number in range(rounds // 5 if mount.sanitized() else rounds):
         cycle(number)
     fds, resident, spool = mount.fds(), mount.resident(), mount.spooled()

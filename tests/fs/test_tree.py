@@ -92,7 +92,7 @@ def test_inode_number_is_stable(enclave):
     assert os.stat(enclave.path("memory")).st_ino == os.stat(enclave.path("memory")).st_ino
 
 
-@pytest.mark.parametrize("name", sorted(set(ENCLAVE_FILES) - {"journal", "console", "wait"}))
+@pytest.mark.parametrize("name", sorted(ENCLAVE_FILES))
 def test_size_is_that_of_the_content(enclave, name):
     assert os.stat(enclave.path(name)).st_size == len(enclave.get(name))
 

@@ -65,7 +65,7 @@ VALUES = sorted(GOOD)
 DEFAULTS = {"memory": b"", "vcpus": b"", "cpus": b"", "image": b"", "cid": b"0\n",
             "debug": b"0\n", "boot_timeout": b"0\n", "start": b"0\n", "memory.effective": b"\n",
             "cpus.effective": b"\n", "cid.effective": b"\n", "slot": b"\n", "state": b"init\n",
-            "wait": b"init\n", "error": b"", "pending": b""}
+            "wait": b"init\n\n\n\n", "error": b"", "pending": b""}
 
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS))

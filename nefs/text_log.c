@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "text_log.h"
+#include "directory.h"
+#include "notifier.h"
+#include "tree.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <nefs/cleanup.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* What the first write takes: an enclave that only exists has one record. */
+#define FIRST_ROOM 256
+
+/* A file of text ends behind a newline if one comes in its last part. */
+#define LAST_PART(limits) ((limits)->bytes / 16)
+
+static struct text_segment *segment_of(struct node *node)
+{
+	return (struct text_segment *)node;
+}
+
+/* ---- the memory of a file ---- */
+
+static void give_back_text(struct text_segment *segment)
+{
+	struct text_log *log = segment->log;
+
+	if (log->limits->reserved && !log->spare)
+		log->spare = segment->text;
+	else
+		free(segment->text);
+	segment->text = NULL;
+	segment->room = 0;
+}
+
+/* Touched now, so that it is the daemon's from the start. */
+static char *reserve(size_t size)
+{
+	char *text = malloc(size);
+
+	return text ? memset(text, 0, size) : NULL;
+}
+
+/* Room for so many bytes more, which are within the limit. */
+static bool make_room(struct text_segment *segment, size_t size)
+{
+	struct text_log *log = segment->log;
+	size_t room = segment->room ? segment->room : FIRST_ROOM;
+	char *text;
+
+	if (size <= segment->room - segment->size)
+		return true;
+	if (log->limits->reserved) {
+		segment->text =
+			log->spare ? nefs_take_ptr(log->spare) : reserve(log->limits->bytes);
+		segment->room = segment->text ? log->limits->bytes : 0;
+		return segment->text != NULL;
+	}
+	while (room - segment->size < size)
+		room *= 2;
+	if (room > log->limits->bytes)
+		room = log->limits->bytes;
+	text = realloc(segment->text, room);
+	if (!text)
+		return false;
+	segment->text = text;
+	segment->room = room;
+	return true;
+}
+
+/* ---- what a file does as a node ---- */
+
+static int open_segment(struct handle *handle)
+{
+	return (handle->flags & O_ACCMODE) == O_RDONLY ? 0 : -EACCES;
+}
+
+static void read_segment(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
+{
+	struct text_segment *segment = segment_of(handle->node);
+	size_t got = 0;
+
+	if (node_gone(&segment->node)) {
+		fuse_reply_err(req, ENODEV);
+		return;
+	}
+	if (segment->size && !segment->text) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	if (offset >= 0 && (uint64_t)offset < segment->size)
+		got = segment->size - (size_t)offset;
+	if (got > size)
+		got = size;
+	/* A read that reaches the end has seen what there is. */
+	if ((uint64_t)offset + got >= segment->size)
+		handle->seen = segment->node.changes;
+	fuse_reply_buf(req, got ? segment->text + offset : NULL, got);
+}
+
+static void write_segment(
+	fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t offset)
+{
+	fuse_reply_err(req, EBADF);
+}
+
+/* As for a control file: truncation changes nothing. */
+static int resize_segment(struct node *node, uint64_t size)
+{
+	return node_gone(node);
+}
+
+static unsigned int poll_segment(struct handle *handle)
+{
+	const struct node *node = handle->node;
+	unsigned int always = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
+
+	if (node_gone(node))
+		return always | POLLERR | POLLPRI | POLLHUP;
+	return handle->seen == node->changes ? always : always | POLLERR | POLLPRI;
+}
+
+static uint64_t segment_size(struct node *node)
+{
+	return node_gone(node) ? 0 : segment_of(node)->size;
+}
+
+static void segment_changed(struct node *node)
+{
+	struct notifier *notifier = node->directory->tree->notifier;
+	char path[DIRECTORY_PATH_MAX];
+
+	if (notifier && !node->hidden && !node_gone(node) && directory_path(node, path))
+		notifier_touch(notifier, path);
+}
+
+/* Who still has it open is the last who can read it. */
+static void close_segment(struct handle *handle)
+{
+	struct text_segment *segment = segment_of(handle->node);
+
+	if (!segment->node.name && !LIST_NEXT(handle, siblings) &&
+		LIST_FIRST(&segment->node.handles) == handle)
+		give_back_text(segment);
+}
+
+static void segment_idle(struct node *node)
+{
+	struct text_segment *segment = segment_of(node);
+
+	if (node->name)
+		return;
+	LIST_REMOVE(segment, siblings);
+	give_back_text(segment);
+	free(segment);
+}
+
+/* The stream of a file is for whom the file is for. */
+static void share_owner(struct node *node)
+{
+	const struct text_log *log = segment_of(node)->log;
+	struct node *stream = log->stream;
+
+	if (!stream || segment_of(node) != log->current)
+		return;
+	stream->mode = node->mode;
+	stream->uid = node->uid;
+	stream->gid = node->gid;
+	stream->ctime = node->ctime;
+	node_invalidate(stream);
+}
+
+static const struct node_ops segment_node_ops = {
+	.open = open_segment,
+	.read = read_segment,
+	.write = write_segment,
+	.close = close_segment,
+	.resize = resize_segment,
+	.poll = poll_segment,
+	.size = segment_size,
+	.owned = share_owner,
+	.changed = segment_changed,
+	.idle = segment_idle,
+};
+
+bool text_log_is(const struct node *node)
+{
+	return node->ops == &segment_node_ops;
+}
+
+/* ---- files come and go ---- */
+
+/* A file without a name, to which nobody refers. */
+static struct text_segment *new_segment(struct text_log *log, const struct node *like)
+{
+	struct text_segment *segment = calloc(1, sizeof(*segment));
+	struct timespec now;
+
+	if (!segment)
+		return NULL;
+	clock_gettime(CLOCK_REALTIME, &now);
+	node_init(&segment->node, &segment_node_ops, log->directory, like->mode, like->uid,
+		like->gid, &now);
+	/* It grows, and its name moves on to another, without the kernel's doing. */
+	segment->node.uncached = true;
+	segment->node.hidden = like->hidden;
+	segment->log = log;
+	return segment;
+}
+
+/* Takes its name. */
+static void drop(struct text_segment *segment)
+{
+	struct node *node = &segment->node;
+
+	directory_remove(node->directory, node);
+	if (!LIST_EMPTY(&node->handles))
+		return;
+	give_back_text(segment);
+	if (!node->lookups)
+		segment_idle(node);
+}
+
+/* Whoever collects files that are open and have no name gets no more than this of the memory. */
+static void bound_open_ones(struct text_log *log)
+{
+	struct text_segment *segment;
+	unsigned int kept = 0;
+
+	LIST_FOREACH(segment, &log->segments, siblings)
+	if (!segment->node.name && segment->text && ++kept > TEXT_LOG_OPEN_MAX)
+		give_back_text(segment);
+}
+
+int text_log_init(struct text_log *log, struct directory *directory,
+	const struct text_log_limits *limits, const char *name, const char *older_name, mode_t mode,
+	struct node *stream)
+{
+	const struct node like = {
+		.mode = S_IFREG | mode, .uid = directory->node.uid, .gid = directory->node.gid
+	};
+	struct text_segment *first;
+
+	log->directory = directory;
+	log->limits = limits;
+	log->name = name;
+	log->older_name = older_name;
+	log->stream = stream;
+	LIST_INIT(&log->segments);
+	LIST_INSERT_HEAD(&directory->logs, log, siblings);
+	first = new_segment(log, &like);
+	if (!first)
+		return -ENOMEM;
+	if (directory_add(directory, &first->node, name)) {
+		free(first);
+		return -ENOMEM;
+	}
+	LIST_INSERT_HEAD(&log->segments, first, siblings);
+	log->current = first;
+	if (!limits->reserved)
+		return 0;
+	log->spare = reserve(limits->bytes);
+	if (!log->spare || !make_room(first, limits->bytes))
+		return -ENOMEM;
+	log->spare = reserve(limits->bytes);
+	return log->spare ? 0 : -ENOMEM;
+}
+
+/* False: no memory, and the file stays. */
+static bool rotate(struct text_log *log)
+{
+	struct text_segment *full = log->current, *fresh = new_segment(log, &full->node);
+
+	if (!fresh)
+		return false;
+	fresh->base = full->base + full->size;
+	if (log->older)
+		drop(nefs_take_ptr(log->older));
+	if (directory_add(log->directory, &fresh->node, log->older_name)) {
+		free(fresh);
+		return false;
+	}
+	directory_swap(log->directory, &fresh->node, &full->node);
+	LIST_INSERT_HEAD(&log->segments, fresh, siblings);
+	log->older = full;
+	log->current = fresh;
+	bound_open_ones(log);
+	return true;
+}
+
+/* ---- text comes ---- */
+
+static void add(struct text_log *log, const char *data, size_t size)
+{
+	struct text_segment *segment = log->current;
+
+	memcpy(segment->text + segment->size, data, size);
+	segment->size += size;
+	segment->records++;
+}
+
+static void tell(struct text_log *log)
+{
+	node_changed(&log->current->node);
+	if (log->stream)
+		node_changed(log->stream);
+}
+
+bool text_log_append(struct text_log *log, const char *record, size_t size)
+{
+	const struct text_log_limits *limits = log->limits;
+	const struct text_segment *segment = log->current;
+
+	if (size > limits->bytes)
+		return false;
+	if (size > limits->bytes - segment->size ||
+		(limits->records && segment->records >= limits->records)) {
+		if (!rotate(log))
+			return false;
+	}
+	if (!make_room(log->current, size))
+		return false;
+	add(log, record, size);
+	tell(log);
+	return true;
+}
+
+/* How much of what comes belongs into this file; 0: it is full. */
+static size_t fitting(const struct text_log *log, const char *data, size_t size)
+{
+	const struct text_segment *segment = log->current;
+	size_t room = log->limits->bytes - segment->size, from = 0;
+	const char *end;
+
+	if (size > room)
+		size = room;
+	if (room - size >= LAST_PART(log->limits))
+		return size;
+	/* The part that may be the last one: is there a place to end? */
+	if (room > LAST_PART(log->limits))
+		from = room - LAST_PART(log->limits);
+	else if (segment->size && segment->text[segment->size - 1] == '\n')
+		return 0;
+	end = size > from ? memchr(data + from, '\n', size - from) : NULL;
+	return end ? (size_t)(end - data) + 1 : size;
+}
+
+void text_log_write(struct text_log *log, const char *data, size_t size)
+{
+	while (size > 0) {
+		size_t piece = fitting(log, data, size);
+
+		if (!piece) {
+			if (!rotate(log))
+				break;
+			continue;
+		}
+		if (!make_room(log->current, piece))
+			break;
+		add(log, data, piece);
+		tell(log);
+		data += piece;
+		size -= piece;
+	}
+}
+
+void text_log_rotate(struct text_log *log)
+{
+	if (log->current->size)
+		rotate(log);
+}
+
+/* ---- streams ---- */
+
+uint64_t text_log_oldest(const struct text_log *log)
+{
+	return (log->older ? log->older : log->current)->base;
+}
+
+uint64_t text_log_end(const struct text_log *log)
+{
+	return log->current->base + log->current->size;
+}
+
+size_t text_log_peek(const struct text_log *log, uint64_t position, const char **data)
+{
+	const struct text_segment *segment = log->current;
+
+	if (position < segment->base)
+		segment = log->older;
+	if (!segment || position < segment->base || position - segment->base >= segment->size)
+		return 0;
+	*data = segment->text + (position - segment->base);
+	return segment->size - (size_t)(position - segment->base);
+}
+
+/* ---- the directory ---- */
+
+bool text_log_owns(const struct directory *directory, const char *name)
+{
+	const struct text_log *log;
+
+	LIST_FOREACH(log, &directory->logs, siblings)
+	if (strcmp(name, log->name) == 0 || strcmp(name, log->older_name) == 0)
+		return true;
+	return false;
+}
+
+void text_log_unlink(struct text_log *log)
+{
+	if (log->older)
+		drop(nefs_take_ptr(log->older));
+	if (log->current)
+		drop(nefs_take_ptr(log->current));
+}
+
+void text_log_reveal(struct text_log *log)
+{
+	log->current->node.hidden = false;
+	if (log->older)
+		log->older->node.hidden = false;
+}
+
+void text_log_drop_requests(struct text_log *log)
+{
+	struct text_segment *segment;
+
+	LIST_FOREACH(segment, &log->segments, siblings)
+	node_drop_requests(&segment->node);
+}
+
+void text_log_release(struct text_log *log)
+{
+	struct text_segment *segment;
+
+	if (!log->directory)
+		return;
+	text_log_unlink(log);
+	while ((segment = LIST_FIRST(&log->segments))) {
+		/* Kept until its handles and the kernel's references are gone. */
+		segment->node.lookups++;
+		node_close_handles(&segment->node);
+		segment->node.lookups--;
+		if (segment->node.lookups)
+			node_forget(&segment->node, UINT64_MAX);
+		else
+			segment_idle(&segment->node);
+	}
+	free(nefs_take_ptr(log->spare));
+	LIST_REMOVE(log, siblings);
+	log->directory = NULL;
+}
