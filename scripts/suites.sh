@@ -373,7 +373,7 @@ suite_man() {
 			tally 0 1
 		fi
 	done
-	for page in nefs.8 nefs-device.8 nefs-eif.1; do
+	for page in nefs.5 nefs.8 nefs-device.8 nefs-eif.1; do
 		[ -s "$NEFS_SOURCE/docs/man/$page" ] || missing "docs/man/$page"
 	done
 }
