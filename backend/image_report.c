@@ -10,6 +10,14 @@ bool backend_image_plausible(const void *head, size_t size)
 	return eif_plausible(head, size);
 }
 
+_Static_assert(BACKEND_IMAGE_HEAD == EIF_HEADER_SIZE, "the header tells the length");
+
+int backend_image_length(
+	const void *head, size_t size, uint64_t max, uint64_t *length, struct nefs_error *err)
+{
+	return eif_length(head, size, max, length, err);
+}
+
 int backend_image_describe(
 	int image_fd, struct backend_image_report *report, struct nefs_error *err)
 {

@@ -35,7 +35,8 @@ struct enclave {
 
 	struct settings settings;
 	struct image image;
-	struct applied applied; /* what `launch` was given of both */
+	struct timespec image_set; /* its time, while a draft of another is written */
+	struct applied applied;	   /* what `launch` was given of both */
 
 	enum enclave_state state;
 	struct backend_launch *launch;

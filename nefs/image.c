@@ -1,18 +1,55 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "image.h"
 #include <errno.h>
+#include <inttypes.h>
+#include <nefs/backend.h>
 #include <nefs/cleanup.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+/* "123 of 456 bytes"; "123 bytes, less than its header," while nobody knows of how many. */
+static const char *figures(uint64_t have, uint64_t length, char *text, size_t size)
+{
+	if (length)
+		snprintf(text, size, "%" PRIu64 " of %" PRIu64 " bytes", have, length);
+	else
+		snprintf(text, size, "%" PRIu64 " of at least %d bytes", have, BACKEND_IMAGE_HEAD);
+	return text;
+}
+
+/* What was left out between what was written is not there. */
+static uint64_t draft_size(const struct image_draft *draft)
+{
+	return draft->written < draft->file->size ? draft->written : draft->file->size;
+}
 
 int image_check(const struct image *image, struct nefs_error *err)
 {
+	const struct image_draft *draft = &image->draft;
+	char text[64];
+
+	if (draft->file)
+		return nefs_error_set(err, EINVAL,
+			"image: %s are there; it is still being written, start it when all of it is",
+			figures(draft_size(draft), draft->length, text, sizeof(text)));
+	if (!image->file && image->lost)
+		return nefs_error_set(err, EINVAL,
+			"image is not set: the last copy of one ended after %s; copy all of it",
+			figures(image->lost, image->awaited, text, sizeof(text)));
 	if (!image->file || !image->file->size)
 		return nefs_error_set(err, EINVAL,
 			"image is not set; write an EIF to it first: cat app.eif > image");
 	return 0;
 }
 
-void image_replace(struct image *image, struct spool_file *file)
+static void discard_draft(struct image *image)
+{
+	spool_file_unref(image->draft.file);
+	image->draft = (struct image_draft){ 0 };
+}
+
+/* Of the file that stands, and of no draft. */
+static void put_in_place(struct image *image, struct spool_file *file)
 {
 	/* Nobody wants to know any more what the report would say of it. */
 	if (image->file && image->file == image->described && image->file->refs == 2)
@@ -20,6 +57,15 @@ void image_replace(struct image *image, struct spool_file *file)
 	spool_file_unref(image->file);
 	image->file = file;
 	image->stale = false;
+	image->lost = 0;
+}
+
+void image_replace(struct image *image, struct spool_file *file)
+{
+	discard_draft(image);
+	/* Whoever wrote what was there has no part in this one. */
+	image->serial++;
+	put_in_place(image, file);
 }
 
 void image_release(struct image *image)
@@ -34,4 +80,88 @@ void image_forget(struct image *image)
 	image->sound = false;
 	free(nefs_take_ptr(image->measurements));
 	free(nefs_take_ptr(image->info));
+}
+
+int image_draft_begin(struct image *image, struct spool *spool, struct nefs_error *err)
+{
+	/* First: what is given up makes room for what is written next. */
+	discard_draft(image);
+	image->serial++;
+	image->stale = false;
+	image->lost = 0;
+	return spool_file_new(spool, &image->draft.file, err);
+}
+
+/* Its length, from the header that has been written by now. */
+static int measure(struct image_draft *draft, struct nefs_error *err)
+{
+	char head[BACKEND_IMAGE_HEAD];
+	ssize_t got = spool_read(draft->file, head, sizeof(head), 0);
+
+	if (got < 0)
+		return nefs_error_set(
+			err, EIO, "cannot read back its header from the spool directory");
+	return backend_image_length(head, (size_t)got, SPOOL_FILE_MAX, &draft->length, err);
+}
+
+ssize_t image_draft_write(
+	struct image *image, const char *data, size_t size, off_t offset, struct nefs_error *err)
+{
+	struct image_draft *draft = &image->draft;
+	ssize_t written = spool_write(draft->file, data, size, offset, err);
+	int failed;
+
+	if (written < 0)
+		return written;
+	draft->written += (uint64_t)written;
+	/* Only a write that touches the header can change what that tells. */
+	if ((uint64_t)offset > draft->head || offset >= BACKEND_IMAGE_HEAD)
+		return written;
+	if ((uint64_t)offset + (uint64_t)written > draft->head)
+		draft->head = (uint64_t)offset + (uint64_t)written;
+	if (draft->head < BACKEND_IMAGE_HEAD)
+		return written;
+	failed = measure(draft, err);
+	return failed ? failed : written;
+}
+
+bool image_draft_is_long_enough(const struct image *image)
+{
+	return image->draft.length && image->draft.file->size >= image->draft.length;
+}
+
+bool image_draft_is_whole(const struct image *image)
+{
+	return image_draft_is_long_enough(image) && image->draft.written >= image->draft.length;
+}
+
+void image_draft_commit(struct image *image)
+{
+	struct spool_file *file = nefs_take_ptr(image->draft.file);
+
+	discard_draft(image);
+	put_in_place(image, file);
+}
+
+void image_draft_drop(struct image *image, struct nefs_error *err)
+{
+	const char *stays = image->file ? "the image before it stays" : "there is no image now";
+	uint64_t have = draft_size(&image->draft), length = image->draft.length;
+	char text[64];
+
+	/* A header that no image has says it all. */
+	bool misled = !length && image->draft.head >= BACKEND_IMAGE_HEAD;
+
+	figures(have, length, text, sizeof(text));
+	discard_draft(image);
+	if (misled)
+		return;
+	image->lost = have;
+	image->awaited = length;
+	if (err->code)
+		nefs_error_prefix(err, "after %s, which are given back (%s)", text, stays);
+	else
+		nefs_error_set(err, EINVAL,
+			"its writer ended after %s, which are given back (%s); copy all of it again",
+			text, stays);
 }

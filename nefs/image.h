@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* An enclave's image, and what is known of it (report.h). Its file: image_file.h. Loop thread. */
+/*
+ * An enclave's image: the one that stands, a draft of the next, and what is known of the first (report.h).
+ * Its file: image_file.h. Loop thread.
+ *
+ * A new image is written beside the one that stands and takes its place once it is whole, which its header
+ * tells. What never becomes whole is dropped, and costs nothing.
+ */
 #ifndef NEFS_IMAGE_H
 #define NEFS_IMAGE_H
 
@@ -8,10 +14,22 @@
 
 struct description;
 
+/* One that is being written. */
+struct image_draft {
+	struct spool_file *file; /* NULL: none */
+	uint64_t head;	  /* bytes without a gap from the beginning, as far as the header goes */
+	uint64_t written; /* bytes, those that were written twice counted twice */
+	uint64_t length;  /* by its header; 0: that is not there yet */
+};
+
 struct image {
 	struct spool_file *file; /* NULL: none */
-	bool stale;		 /* truncate(2) to 0: the next write begins a new one */
-	uint64_t generation;	 /* counts its changes */
+	struct image_draft draft;
+	uint64_t serial; /* of the last draft: who wrote that may go on writing */
+	bool stale;	 /* truncate(2) to 0: the next write begins a new one */
+	uint64_t lost,
+		awaited; /* the last draft was dropped at so many bytes of so many; 0: it was not */
+	uint64_t generation; /* counts its changes */
 
 	/* What is known of this generation (report.c). */
 	struct description *describing; /* the report being made, perhaps of an older one */
@@ -21,16 +39,43 @@ struct image {
 	char *info;
 };
 
-/* -EINVAL if there is none to start with. */
+/* Can it be started with? -EINVAL, with the figures, if there is none or one is being written. */
 int image_check(const struct image *image, struct nefs_error *err);
 
 /* Gives it back, with all that is known of it; a report being made goes on, for nobody. */
 void image_release(struct image *image);
 
-/* Puts another file (NULL: none) in the place of the one there, whose room is given back; to be forgotten then. */
+/*
+ * Puts another file (NULL: none) in the place of the one there, whose room is given back; to be forgotten
+ * then. A draft goes with it.
+ */
 void image_replace(struct image *image, struct spool_file *file);
 
 /* Its content has changed: what is known of it is void. */
 void image_forget(struct image *image);
+
+/* ---- a draft ---- */
+
+/* Begins one, in place of the one there. ENOSPC, ... as spool_file_new. */
+int image_draft_begin(struct image *image, struct spool *spool, struct nefs_error *err);
+
+/*
+ * Writes to it. The bytes taken or a negative errno: as spool_write, or EINVAL for a header that no image
+ * has. It is to be dropped then.
+ */
+ssize_t image_draft_write(
+	struct image *image, const char *data, size_t size, off_t offset, struct nefs_error *err);
+
+/* Has all been written that its header tells? */
+bool image_draft_is_whole(const struct image *image);
+
+/* The same for its last writer, who may have left out what is zeros. */
+bool image_draft_is_long_enough(const struct image *image);
+
+/* It takes the place of the image there, as image_replace. */
+void image_draft_commit(struct image *image);
+
+/* Drops it; its room is given back. Puts the figures in front of the reason (code 0: it just ended). */
+void image_draft_drop(struct image *image, struct nefs_error *err);
 
 #endif

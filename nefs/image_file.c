@@ -13,34 +13,60 @@ static struct enclave *of(const struct node *node)
 	return enclave_of(node->directory);
 }
 
-static void replace_image(struct enclave *enclave, struct spool_file *file)
+static bool is_writer(const struct handle *handle)
 {
-	image_replace(&enclave->image, file);
+	return (handle->flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* What the enclave will start with is another now. */
+static void changed(struct enclave *enclave, struct node *node)
+{
+	node_invalidate(node);
 	report_invalidate(enclave);
 	enclave_compare(enclave);
 }
 
+/* Whoever has it open for writing has no draft any more: the next write begins at the first byte. */
+static void begin_anew(struct node *node)
+{
+	struct handle *handle;
+
+	LIST_FOREACH(handle, &node->handles, siblings)
+	handle->truncate = is_writer(handle);
+}
+
+static void replace_image(struct node *node, struct spool_file *file)
+{
+	image_replace(&of(node)->image, file);
+	begin_anew(node);
+	changed(of(node), node);
+}
+
 void image_file_reset(struct node *node)
 {
-	replace_image(of(node), NULL);
+	replace_image(node, NULL);
 	control_unset(node);
 }
 
 static int open_image(struct handle *handle, struct nefs_error *err)
 {
-	if ((handle->flags & O_ACCMODE) == O_RDONLY)
-		return 0;
 	/*
 	 * O_TRUNC takes effect with the first byte written: an image that turns out not to be one
 	 * must not cost the image that was there.
 	 */
-	handle->truncate = (handle->flags & O_TRUNC) != 0;
+	handle->truncate = is_writer(handle) && handle->flags & O_TRUNC;
 	return 0;
+}
+
+/* What a reader sees: the image that stands; without one, what has come of the first. */
+static const struct spool_file *content(const struct enclave *enclave)
+{
+	return enclave->image.file ? enclave->image.file : enclave->image.draft.file;
 }
 
 static void read_image(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
 {
-	const struct spool_file *file = of(handle->node)->image.file;
+	const struct spool_file *file = content(of(handle->node));
 
 	if (file)
 		spool_reply(req, file, size, offset);
@@ -48,107 +74,226 @@ static void read_image(fuse_req_t req, struct handle *handle, size_t size, off_t
 		fuse_reply_buf(req, NULL, 0);
 }
 
-static ssize_t write_image(
+/* What runs is read by the device at any moment. */
+static bool in_use(const struct enclave *enclave)
+{
+	return enclave->image.file == enclave->applied.image;
+}
+
+/* A draft that came to nothing: its room is given back, and the time is that of what stands. */
+static void drop_draft(struct enclave *enclave, struct node *node, struct nefs_error *err)
+{
+	image_draft_drop(&enclave->image, err);
+	begin_anew(node);
+	node->mtime = enclave->image_set;
+	node_invalidate(node);
+}
+
+static void commit_draft(struct enclave *enclave, struct node *node)
+{
+	image_draft_commit(&enclave->image);
+	changed(enclave, node);
+}
+
+/* Where a write goes. */
+enum target {
+	TARGET_NEW,   /* to a draft that begins with it */
+	TARGET_DRAFT, /* to the one that there is */
+	TARGET_IMAGE, /* into the image that stands */
+};
+
+static enum target target_of(const struct handle *handle, off_t offset)
+{
+	const struct enclave *enclave = of(handle->node);
+	const struct image *image = &enclave->image;
+
+	if (handle->truncate || image->stale)
+		return TARGET_NEW;
+	if (image->draft.file)
+		return TARGET_DRAFT;
+	if (!image->file || in_use(enclave))
+		return TARGET_NEW;
+	/* Its own writer may go back to its beginning; another's first byte is a new one's. */
+	return offset == 0 && handle->position != image->serial ? TARGET_NEW : TARGET_IMAGE;
+}
+
+/* The offset of a write that appends. */
+static off_t end_of(const struct handle *handle)
+{
+	const struct enclave *enclave = of(handle->node);
+	const struct image *image = &enclave->image;
+
+	if (handle->truncate || image->stale)
+		return 0;
+	if (image->draft.file)
+		return (off_t)image->draft.file->size;
+	return image->file ? (off_t)image->file->size : 0;
+}
+
+static ssize_t write_draft(
 	struct handle *handle, const char *data, size_t size, off_t offset, struct nefs_error *err)
 {
 	struct enclave *enclave = of(handle->node);
-	/* What runs is not written into: a new one begins beside it. */
-	bool fresh = !enclave->image.file || handle->truncate || enclave->image.stale ||
-		     enclave->image.file == enclave->applied.image;
-	struct spool_file *file;
-	ssize_t written;
+	ssize_t written = image_draft_write(&enclave->image, data, size, offset, err);
+
+	if (written < 0)
+		drop_draft(enclave, handle->node, err);
+	else if (image_draft_is_whole(&enclave->image))
+		commit_draft(enclave, handle->node);
+	return written;
+}
+
+static int begin_draft(struct handle *handle, off_t offset, struct nefs_error *err)
+{
+	struct enclave *enclave = of(handle->node);
+	bool first = !enclave->image.draft.file;
 	int failed;
 
-	if (handle->flags & O_APPEND)
-		offset = fresh ? 0 : (off_t)enclave->image.file->size;
 	/* A writer that goes on after its first block was refused must not replace anything. */
-	if (fresh && offset != 0)
+	if (offset != 0)
 		return nefs_error_set(err, EINVAL,
 			"a new image is written from its first byte on, not from byte %lld: write all "
 			"of it again",
 			(long long)offset);
-	if (offset == 0 && !backend_image_plausible(data, size))
-		return nefs_error_set(err, EINVAL,
-			"what was written is not an enclave image: it does not begin with \".eif\"; build "
-			"one with nefs-eif build or nitro-cli build-enclave");
-	if (!fresh) {
-		written = spool_write(enclave->image.file, data, size, offset, err);
-		report_invalidate(enclave);
-		return written;
-	}
-	failed = spool_file_new(&fs_of(&enclave->directory)->spool, &file, err);
+	failed = image_draft_begin(&enclave->image, &fs_of(&enclave->directory)->spool, err);
 	if (failed)
 		return failed;
-	written = spool_write(file, data, size, offset, err);
-	if (written < 0) {
-		spool_file_unref(file);
-		return written;
-	}
+	if (first)
+		enclave->image_set = handle->node->mtime;
 	handle->truncate = false;
-	replace_image(enclave, file);
+	return 0;
+}
+
+static ssize_t write_image(
+	struct handle *handle, const char *data, size_t size, off_t offset, struct nefs_error *err)
+{
+	struct enclave *enclave = of(handle->node);
+	enum target target;
+	ssize_t written;
+	int failed = 0;
+
+	if (handle->flags & O_APPEND)
+		offset = end_of(handle);
+	target = target_of(handle, offset);
+	if (offset == 0 && !backend_image_plausible(data, size))
+		failed = nefs_error_set(err, EINVAL,
+			"what was written is not an enclave image: it does not begin with \".eif\"; build "
+			"one with nefs-eif build or nitro-cli build-enclave");
+	if (!failed && target == TARGET_NEW)
+		failed = begin_draft(handle, offset, err);
+	if (failed) {
+		handle->truncate = true;
+		return failed;
+	}
+	handle->position = enclave->image.serial;
+	if (target != TARGET_IMAGE)
+		return write_draft(handle, data, size, offset, err);
+	written = spool_write(enclave->image.file, data, size, offset, err);
+	changed(enclave, handle->node);
 	return written;
+}
+
+/* Has a writer emptied it, and not written yet? */
+static bool is_emptied(const struct node *node)
+{
+	const struct handle *handle;
+
+	LIST_FOREACH(handle, &node->handles, siblings)
+	if (handle->truncate)
+		return true;
+	return false;
 }
 
 static int truncate_image(struct node *node, uint64_t size, struct nefs_error *err)
 {
 	struct enclave *enclave = of(node);
-	int failed;
+	struct image *image = &enclave->image;
 
 	/* As for O_TRUNC: emptying it is what a writer does first, and must cost nothing yet. */
 	if (size == 0) {
-		enclave->image.stale = true;
+		image->stale = true;
 		return 0;
 	}
-	if (enclave->image.file && size == enclave->image.file->size)
+	/* Some announce the size of what they are about to write, and some confirm it at the end. */
+	if (image->stale || is_emptied(node))
 		return 0;
-	if (!enclave->image.file)
+	if (image->draft.file)
+		return spool_truncate(image->draft.file, size, err);
+	if (image->file && size == image->file->size)
+		return 0;
+	if (!image->file)
 		return nefs_error_set(err, EINVAL, "there is no image to resize; write one");
-	if (enclave->image.file == enclave->applied.image)
-		return nefs_error_set(err, EINVAL,
-			"it runs, and what runs is not resized; write a new one from its first byte on");
-	failed = spool_truncate(enclave->image.file, size, err);
-	report_invalidate(enclave);
-	return failed;
+	return nefs_error_set(err, EINVAL,
+		"it has %llu bytes, and with %llu it would be no image; write another from its first "
+		"byte on",
+		(unsigned long long)image->file->size, (unsigned long long)size);
 }
 
-static int adopt_image(struct node *node, struct node *staged, struct nefs_error *err)
+/* Is this staged file an image, and all of one? */
+static int check_staged(const struct spool_file *file, struct nefs_error *err)
 {
-	struct enclave *enclave = of(node);
-	struct spool_file *file = staged_of(staged)->file;
-	char head[4];
-	ssize_t got;
+	char head[BACKEND_IMAGE_HEAD];
+	ssize_t got = spool_read(file, head, sizeof(head), 0);
+	uint64_t length;
+	int failed;
 
-	got = spool_read(file, head, sizeof(head), 0);
 	if (got < 0)
 		return nefs_error_set(err, EIO, "cannot read the staged image");
 	if (got == 0 || !backend_image_plausible(head, (size_t)got))
 		return nefs_error_set(err, EINVAL,
 			"the file renamed over it is not an enclave image: it does not begin with \".eif\"");
-	spool_file_ref(file);
-	replace_image(enclave, file);
-	report_request(enclave, false);
+	failed = backend_image_length(head, (size_t)got, SPOOL_FILE_MAX, &length, err);
+	if (failed)
+		return failed;
+	if (!length || file->size < length)
+		return nefs_error_set(err, EINVAL,
+			"the file renamed over it has %llu of %llu bytes; copy all of it",
+			(unsigned long long)file->size,
+			(unsigned long long)(length ? length : BACKEND_IMAGE_HEAD));
 	return 0;
 }
 
-/* Its last writer closes it: it is whole, as far as anybody can say. */
+static int adopt_image(struct node *node, struct node *staged, struct nefs_error *err)
+{
+	struct spool_file *file = staged_of(staged)->file;
+	int failed = check_staged(file, err);
+
+	if (failed)
+		return failed;
+	spool_file_ref(file);
+	replace_image(node, file);
+	report_request(of(node), false);
+	return 0;
+}
+
+/* Its last writer closes it: a draft is whole now, or never. */
 static void close_image(struct handle *handle)
 {
 	struct enclave *enclave = of(handle->node);
+	struct nefs_error err = { 0 };
 	const struct handle *other;
 
-	if ((handle->flags & O_ACCMODE) == O_RDONLY || !enclave->image.file ||
-		node_gone(handle->node))
+	if (!is_writer(handle) || node_gone(handle->node))
 		return;
 	LIST_FOREACH(other, &handle->node->handles, siblings)
-	if (other != handle && (other->flags & O_ACCMODE) != O_RDONLY)
+	if (other != handle && is_writer(other))
 		return;
+	if (enclave->image.draft.file && image_draft_is_long_enough(&enclave->image)) {
+		commit_draft(enclave, handle->node);
+	} else if (enclave->image.draft.file) {
+		drop_draft(enclave, handle->node, &err);
+		control_outcome(&enclave->directory, handle->node->control->name, &err);
+	}
 	/* Without memory for it, it is made when somebody asks. */
-	report_request(enclave, false);
+	if (enclave->image.file)
+		report_request(enclave, false);
 }
 
 static uint64_t image_size(struct node *node)
 {
-	return of(node)->image.file ? of(node)->image.file->size : 0;
+	const struct spool_file *file = content(of(node));
+
+	return file ? file->size : 0;
 }
 
 const struct control_ops image_file_ops = {

@@ -95,10 +95,52 @@ int eif_check_kernel(const struct eif_source *source, const struct eif *eif, str
 	return eif_check_kernel_at(source, kernel->offset, kernel->size, eif->arch, err);
 }
 
+static int check_section_count(size_t count, struct nefs_error *err)
+{
+	if (count >= EIF_SECTIONS_MIN && count <= EIF_SECTIONS_MAX)
+		return 0;
+	return nefs_error_set(err, EINVAL, "the image has %zu sections; there must be %d to %d",
+		count, EIF_SECTIONS_MIN, EIF_SECTIONS_MAX);
+}
+
+int eif_length(
+	const void *head, size_t size, uint64_t max, uint64_t *length, struct nefs_error *err)
+{
+	const uint8_t *header = head;
+	uint64_t end = EIF_HEADER_SIZE;
+	size_t count;
+	int failed;
+
+	*length = 0;
+	if (size < EIF_HEADER_SIZE)
+		return 0;
+	count = eif_get16(header + EIF_AT_NUM_SECTIONS);
+	failed = check_section_count(count, err);
+	if (failed)
+		return failed;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t start = eif_get64(header + EIF_AT_OFFSETS + 8 * i);
+		uint64_t data = eif_get64(header + EIF_AT_SIZES + 8 * i);
+
+		if (start > max || max - start < EIF_SECTION_HEADER_SIZE ||
+			data > max - start - EIF_SECTION_HEADER_SIZE)
+			return nefs_error_set(err, EINVAL,
+				"section %zu is said to begin at offset %llu and to have %llu "
+				"bytes, but an image has at most %llu: its header is wrong",
+				i, ULL(start), ULL(data), ULL(max));
+		if (start + EIF_SECTION_HEADER_SIZE + data > end)
+			end = start + EIF_SECTION_HEADER_SIZE + data;
+	}
+	*length = end;
+	return 0;
+}
+
 /* The header's own fields, up to the number of sections. */
 static int parse_header(const struct eif_source *source, const uint8_t *header, struct eif *eif,
 	struct nefs_error *err)
 {
+	int failed;
+
 	if (memcmp(header + EIF_AT_MAGIC, EIF_MAGIC, strlen(EIF_MAGIC)) != 0)
 		return nefs_error_set(err, EINVAL,
 			"not an EIF: it begins with %02x %02x %02x %02x instead of \"%s\"",
@@ -117,10 +159,9 @@ static int parse_header(const struct eif_source *source, const uint8_t *header, 
 		return nefs_error_set(err, EINVAL,
 			"the image has EIF version %u; versions %d to %d are known", eif->version,
 			EIF_VERSION_MIN, EIF_VERSION_MAX);
-	if (eif->section_count < EIF_SECTIONS_MIN || eif->section_count > EIF_SECTIONS_MAX)
-		return nefs_error_set(err, EINVAL,
-			"the image has %zu sections; there must be %d to %d", eif->section_count,
-			EIF_SECTIONS_MIN, EIF_SECTIONS_MAX);
+	failed = check_section_count(eif->section_count, err);
+	if (failed)
+		return failed;
 
 	if (eif->flags & ~EIF_FLAG_ARCH)
 		eif->warnings |= EIF_WARN_FLAGS;

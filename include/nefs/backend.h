@@ -127,6 +127,17 @@ void backend_close(struct backend *backend);
  */
 bool backend_image_plausible(const void *head, size_t size);
 
+/* As many bytes of an image tell its length. */
+#define BACKEND_IMAGE_HEAD 548
+
+/*
+ * How long an image with this beginning is, if its header tells the truth; bytes behind that may belong
+ * to it still. 0 while size is below BACKEND_IMAGE_HEAD. EINVAL, with the figures, for a header that no
+ * image has, or one of more than max bytes. Any thread.
+ */
+int backend_image_length(
+	const void *head, size_t size, uint64_t max, uint64_t *length, struct nefs_error *err);
+
 /* What an image is: the texts of `measurements` and `image_info`. */
 struct backend_image_report {
 	char *measurements; /* "PCR0 <hex>\n"..., malloc'ed */

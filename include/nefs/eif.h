@@ -119,6 +119,14 @@ const char *eif_arch_name(enum eif_arch arch);
 /* Do these first bytes (as many as there are) fit an EIF? */
 bool eif_plausible(const void *head, size_t size);
 
+/*
+ * How long an image with this beginning is by its header: up to the end of its last section (there may be
+ * more behind that, which its CRC covers then). 0 while size bytes are no whole header. EINVAL, with the
+ * figures, for a table that no image has, or one of more than max bytes.
+ */
+int eif_length(
+	const void *head, size_t size, uint64_t max, uint64_t *length, struct nefs_error *err);
+
 struct eif_pcrs {
 	uint8_t pcr[3][EIF_PCR_SIZE]; /* PCR0, PCR1, PCR2 */
 	bool has_pcr8;

@@ -9,7 +9,7 @@ import tempfile
 import eif_image
 import pytest
 from eif_image import CMDLINE, KERNEL, METADATA, RAMDISK, SIGNATURE, SMALL, build, patched
-from harness import Child, outcome, put, read_outcome, run
+from harness import Child, eventually, outcome, put, read_outcome, run
 from nefs_mount import eif_binary
 
 OTHER = build(ramdisks=(b"another one",))
@@ -280,16 +280,31 @@ CORRUPT = {
 }
 
 
+# What the header tells is no length at all; is more than there is.
+NO_LENGTH = {"no sections", "one section", "33 sections", "65535 sections", "an offset that wraps",
+             "an offset of 2^63", "a size of 2^64-1", "a size that wraps to the front",
+             "a size of 1 TiB"}
+TORN = {"a header and no more", "half a header", "the magic alone", "a byte missing",
+        "cut in the kernel", "an offset behind the end", "a size one too large"}
+
+
+def assert_one_sentence(enclave):
+    sentence = enclave.error
+    assert sentence.count(b"\n") == 1 and len(sentence) > 20
+
+
 @pytest.mark.parametrize("what", sorted(CORRUPT))
 def test_corrupt_image_is_refused_at_start(enclave, what):
+    """Where its header tells a length and it has that, it is kept; else there is none."""
     image = CORRUPT[what]
-    assert enclave.put("image", image) == "OK"
+    assert enclave.put("image", image) == ("EINVAL" if what in NO_LENGTH else "OK")
+    assert enclave.get("image") == (b"" if what in NO_LENGTH | TORN else image)
+    if what in NO_LENGTH | TORN:
+        assert_one_sentence(enclave)
     enclave.ready(image=None)
     assert enclave.start() == "EINVAL", what
     assert enclave.state == "failed"
-    sentence = enclave.error
-    assert sentence.count(b"\n") == 1 and len(sentence) > 20
-    assert enclave.get("image") == image, "left as it was"
+    assert_one_sentence(enclave)
     assert enclave.get("slot") == b"\n"
     enclave.set("image", SMALL)
     assert enclave.start() == "OK", enclave.error
@@ -298,17 +313,186 @@ def test_corrupt_image_is_refused_at_start(enclave, what):
 @pytest.mark.parametrize("what", ["a byte missing", "a size of 2^64-1", "a second kernel",
                                   "a wrong CRC", "half a header"])
 def test_corrupt_image_has_no_measurements(enclave, what):
-    enclave.set("image", CORRUPT[what])
+    enclave.put("image", CORRUPT[what])
     for name in ("measurements", "image_info"):
         assert read_outcome(enclave.path(name)) in (b"", "EINVAL")
 
 
 def test_truncated_anywhere(enclave):
-    """A cut at any place is refused; the daemon survives all of them."""
+    """A cut at any place is dropped, and told with both figures."""
     enclave.ready(image=None)
     for size in range(4, len(SMALL), 37):
         assert enclave.put("image", SMALL[:size]) == "OK"
+        assert enclave.get("image") == b""
+        assert b"%d of " % size in enclave.error, enclave.error
         assert enclave.start() == "EINVAL", f"cut at {size}"
+        assert b"%d of " % size in enclave.error, enclave.error
+
+
+# ---- A new one beside the one that stands ----
+
+@pytest.fixture
+def half():
+    """An image that is half written: (enclave, fd), its writer's."""
+    opened = []
+
+    def begin(enclave, image=BIG, flags=os.O_TRUNC, part=0.5):
+        fd = os.open(enclave.path("image"), os.O_WRONLY | flags)
+        opened.append(fd)
+        os.write(fd, image[:int(len(image) * part)])
+        return fd
+    yield begin
+    for fd in opened:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("flags", [os.O_TRUNC, 0], ids=["truncated", "from offset 0"])
+def test_the_old_one_stands_until_the_new_one_is_whole(enclave, half, flags):
+    enclave.set("image", SMALL)
+    fd = half(enclave, flags=flags)
+    assert enclave.get("image") == SMALL
+    assert os.stat(enclave.path("image")).st_size == len(SMALL)
+    assert enclave.get("measurements") == eif_image.measurements()
+    os.write(fd, BIG[len(BIG) // 2:])
+    assert os.stat(enclave.path("image")).st_size == len(BIG), "whole, though it is still open"
+    assert enclave.get("image") == BIG
+
+
+def test_start_while_one_is_written(enclave, half):
+    enclave.ready()
+    fd = half(enclave)
+    assert enclave.start() == "EINVAL"
+    assert b"%d of %d bytes" % (len(BIG) // 2, len(BIG)) in enclave.error
+    os.write(fd, BIG[len(BIG) // 2:])
+    enclave.set("memory", b"128M")
+    assert enclave.start() == "OK", enclave.error
+
+
+def test_start_before_its_header_is_whole(enclave, half):
+    enclave.ready()
+    half(enclave, SMALL, part=0.2)
+    assert enclave.start() == "EINVAL"
+    assert b"%d of at least 548 bytes" % (len(SMALL) // 5) in enclave.error
+
+
+def test_what_is_torn_costs_nothing(enclave):
+    enclave.ready()
+    before = os.stat(enclave.path("image")).st_mtime_ns
+    assert enclave.put("image", BIG[:len(BIG) // 2]) == "OK"
+    assert b"%d of %d bytes" % (len(BIG) // 2, len(BIG)) in enclave.error
+    assert enclave.get("image") == SMALL
+    status = os.stat(enclave.path("image"))
+    assert (status.st_size, status.st_mtime_ns) == (len(SMALL), before)
+    assert enclave.start() == "OK", enclave.error
+
+
+def test_nothing_is_written_into_a_running_one(running, half):
+    """Not by pieces either, and a writer that begins in the middle is told so."""
+    fd = os.open(running.path("image"), os.O_WRONLY)
+    try:
+        assert outcome(os.ftruncate, fd, 600) == "EINVAL"
+        assert outcome(os.pwrite, fd, b"x" * 100, 600) == "EINVAL"
+    finally:
+        os.close(fd)
+    assert put(running.path("image"), b"more", os.O_WRONLY | os.O_APPEND) == "EINVAL"
+    assert running.get("image") == SMALL
+    fd = half(running)
+    assert running.get("pending") == b"", "until it is whole"
+    os.write(fd, BIG[len(BIG) // 2:])
+    assert running.get("pending") == b"image\n"
+    assert running.state == "running"
+
+
+@pytest.mark.parametrize("order", [[0, 2, 1, 3], [0, 3, 2, 1]])
+def test_pieces_in_any_order_after_the_first(enclave, order):
+    size = len(BIG) // 4 + 1
+    enclave.set("image", SMALL)
+    fd = os.open(enclave.path("image"), os.O_WRONLY)
+    try:
+        for piece in order:
+            assert enclave.get("image") == SMALL
+            os.pwrite(fd, BIG[piece * size:(piece + 1) * size], piece * size)
+    finally:
+        os.close(fd)
+    assert enclave.get("image") == BIG
+
+
+def test_what_is_zeros_may_be_left_out(enclave):
+    """As cp --sparse and dd conv=sparse do: the last close tells that it is whole."""
+    image = build(ramdisks=(bytes(4 << 20), b"end"))
+    hole = image.index(bytes(4096)) + 4096
+    fd = os.open(enclave.path("image"), os.O_WRONLY | os.O_TRUNC)
+    os.pwrite(fd, image[:hole], 0)
+    os.pwrite(fd, image[hole + (3 << 20):], hole + (3 << 20))
+    os.close(fd)
+    assert enclave.get("image") == image
+    assert enclave.ready(image=None).start() == "OK", enclave.error
+
+
+def test_a_writer_may_go_back_to_its_header(enclave):
+    """One who writes the CRC last: the same file, not another one."""
+    fd = os.open(enclave.path("image"), os.O_WRONLY | os.O_TRUNC)
+    os.write(fd, SMALL[:544] + bytes(4) + SMALL[548:])
+    os.pwrite(fd, SMALL[:548], 0)
+    os.close(fd)
+    assert enclave.get("image") == SMALL
+    assert enclave.error == b""
+
+
+def test_an_announced_and_a_confirmed_size(enclave):
+    """ftruncate(2) before the first byte and after the last one."""
+    enclave.set("image", SMALL)
+    fd = os.open(enclave.path("image"), os.O_WRONLY | os.O_TRUNC)
+    try:
+        os.ftruncate(fd, len(BIG))
+        assert enclave.get("image") == SMALL
+        os.write(fd, BIG)
+        os.ftruncate(fd, len(BIG))
+    finally:
+        os.close(fd)
+    assert enclave.get("image") == BIG
+    for size in (len(BIG) - 1, len(BIG) + 1, 600):
+        assert outcome(os.truncate, enclave.path("image"), size) == "EINVAL"
+    assert enclave.get("image") == BIG
+
+
+def test_a_staged_torso(enclave):
+    enclave.set("image", SMALL)
+    put(enclave.path("staged"), BIG[:1000], os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    assert outcome(os.rename, enclave.path("staged"), enclave.path("image")) == "EINVAL"
+    assert b"1000 of %d bytes" % len(BIG) in enclave.error
+    assert enclave.get("image") == SMALL
+
+
+@pytest.fixture
+def small_spool():
+    """4 MiB."""
+    path = tempfile.mkdtemp(prefix="nefs-spool-")
+    assert run("mount", "-t", "tmpfs", "-o", "size=4M,mode=700", "none", path).returncode == 0
+    yield path
+    eventually(lambda: run("umount", path).returncode == 0, "unmounting the spool")
+    os.rmdir(path)
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
+def test_a_copy_that_does_not_fit(small_spool, new_mount, running):
+    """ENOSPC: the old one stays, the room is back at once, and what fits works."""
+    mount = new_mount(f"spool={small_spool}")
+    enclave, other = mount.enclave().ready(), mount.enclave()
+    if running:
+        assert enclave.start() == "OK"
+        enclave.reaches("running")
+    free = os.statvfs(small_spool).f_bavail
+    for _ in range(3):
+        assert outcome(write_chunks, enclave.path("image"), BIG, 65536) == "ENOSPC"
+        assert b"of %d bytes" % len(BIG) in enclave.error
+        assert enclave.get("image") == SMALL
+    assert other.put("image", OTHER) == "OK"
+    assert enclave.put("image", OTHER) == "OK"
+    assert enclave.get("image") == OTHER
+    os.rmdir(other.path())
+    eventually(lambda: os.statvfs(small_spool).f_bavail >= free - 1, "its room is given back")
 
 
 def test_memory_too_small_for_the_image(enclave):

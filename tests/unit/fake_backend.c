@@ -53,6 +53,13 @@ bool backend_image_plausible(const void *head, size_t size)
 	return memcmp(head, ".eif", size < 4 ? size : 4) == 0;
 }
 
+int backend_image_length(
+	const void *head, size_t size, uint64_t max, uint64_t *length, struct nefs_error *err)
+{
+	*length = size;
+	return 0;
+}
+
 int backend_image_describe(
 	int image_fd, struct backend_image_report *report, struct nefs_error *err)
 {

@@ -657,6 +657,59 @@ static void test_sparse(void)
 	image_free(&image);
 }
 
+/* What a header tells of the image's length, without the image. */
+static void test_length(void)
+{
+	static const struct {
+		size_t at; /* 8 bytes of the header that are another value */
+		uint64_t value, length;
+		const char *because; /* NULL: it is a length */
+	} rows[] = {
+		{ 8, 1, 646, NULL },
+		{ 28 + 8 * 5, 5000, 646, NULL }, /* no entry: there are 5 */
+		{ 28 + 8 * 4, 1, 626, NULL }, /* it begins inside the header: eif_read's affair */
+		{ 284 + 8 * 4, 1000, 1638, NULL },
+		{ 28 + 8 * 1, 90000, 90025, NULL },
+		{ 284 + 8 * 4, 4096 - 638, 4096, NULL },
+		{ 284 + 8 * 4, 4096 - 637, 0, "section 4" },
+		{ 28 + 8 * 4, 4096 - 20, 4096, NULL },
+		{ 28 + 8 * 4, 4096 - 19, 0, "section 4" },
+		{ 28 + 8 * 4, 4096, 0, "at most 4096" },
+		{ 28 + 8 * 2, UINT64_MAX, 0, "18446744073709551615" },
+		{ 28 + 8 * 2, UINT64_MAX - 11, 0, "section 2" },
+		{ 284 + 8 * 2, UINT64_MAX, 0, "section 2" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint64_t max = rows[i].length > 4096 ? 1ULL << 40 : 4096;
+		struct nefs_error err = { 0 };
+		uint64_t length = 77;
+		struct image image;
+
+		image_vector3(&image);
+		image_put64(&image, rows[i].at, rows[i].value);
+		for (size_t size = 0; size < 548; size += 91) {
+			CU_ASSERT_EQUAL(eif_length(image.bytes, size, max, &length, &err), 0);
+			CU_ASSERT_EQUAL(length, 0);
+		}
+		CU_ASSERT_EQUAL(eif_length(image.bytes, 548, max, &length, &err),
+			rows[i].because ? -EINVAL : 0);
+		CU_ASSERT_EQUAL(length, rows[i].length);
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, rows[i].because ? rows[i].because : ""));
+		image_free(&image);
+	}
+	for (unsigned int count = 0; count < 40; count++) {
+		struct image image;
+		uint64_t length;
+
+		image_vector3(&image);
+		image_put16(&image, 26, (uint16_t)count);
+		CU_ASSERT_EQUAL(eif_length(image.bytes, 548, 1ULL << 40, &length, NULL),
+			count < 2 || count > 32 ? -EINVAL : 0);
+		image_free(&image);
+	}
+}
+
 static void test_names(void)
 {
 	CU_ASSERT_STRING_EQUAL(eif_section_name(EIF_KERNEL), "kernel");
@@ -694,6 +747,7 @@ static const CU_TestInfo tests[] = {
 	{ "a read error", test_read_error },
 	{ "files", test_file },
 	{ "a claim of 1 TiB", test_sparse },
+	{ "the length that a header tells", test_length },
 	{ "names", test_names },
 	CU_TEST_INFO_NULL,
 };
