@@ -43,6 +43,8 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct directory *directory = directory_at(req, parent);
 	struct node *node = directory->removed ? NULL : directory_find(directory, name);
 
+	if (!directory->removed && op_repeats(req))
+		node = text_log_before(directory, name, node);
 	if (node)
 		reply_entry(req, node);
 	else
@@ -170,6 +172,14 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 	struct nefs_error err = { 0 };
 	struct node *node = NULL;
 
+	if (op_repeats(req)) {
+		node = text_log_made(directory, name);
+		if (node)
+			reply_entry(req, node);
+		else
+			fuse_reply_err(req, ENOENT);
+		return;
+	}
 	if (!S_ISREG(mode))
 		nefs_error_set(&err, EPERM, "%.64s: only regular files can be made here", name);
 	else

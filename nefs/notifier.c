@@ -10,10 +10,12 @@
 #include <nefs/thread.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* More changes than this waiting means that nobody can be reading them: the oldest are dropped. */
@@ -24,6 +26,8 @@ struct errand {
 	STAILQ_ENTRY(errand) siblings;
 	struct fuse_session *session; /* drop pages, or bury a name; NULL: touch a file */
 	fuse_ino_t ino;		      /* the file, or the directory that the name is in */
+	bool rotated;		      /* repeat a rotation of the file */
+	uint64_t number;	      /* of those to touch */
 	char text[]; /* the name ("": drop pages), or the file's path relative to the mount */
 };
 
@@ -32,10 +36,13 @@ STAILQ_HEAD(errand_queue, errand);
 struct notifier {
 	char *mountpoint;
 	struct log *log;
-	bool told;	      /* the thread's: that touching fails */
-	struct own_mount own; /* the thread's, once it runs */
-	int more;	      /* rung: the queue is longer, or it is time to close */
-	int ended;	      /* rung: the thread will do nothing any more */
+	bool told;		    /* the thread's: that touching fails */
+	struct own_mount own;	    /* the thread's, once it runs */
+	int more;		    /* rung: the queue is longer, or it is time to close */
+	int ended;		    /* rung: the thread will do nothing any more */
+	atomic_int repeating;	    /* the thread's id while it repeats a rotation; else 0 */
+	atomic_uint_fast64_t begun; /* the newest errand that is not in the queue any more */
+	uint64_t numbers;	    /* the loop's: given to errands */
 	pthread_t thread;
 	pthread_mutex_t lock; /* everything below */
 	struct errand_queue queue;
@@ -58,32 +65,78 @@ static void tell_failure(struct notifier *notifier, const char *file)
 		strerror(errno));
 }
 
+/*
+ * Where a file is: a path, and what it is relative to. buffer is for a path that has to be made. False: it
+ * would be too long.
+ */
+static bool locate(const struct notifier *notifier, const char *file, char buffer[PATH_MAX],
+	int *directory, const char **path)
+{
+	int length;
+
+	*directory = notifier->own.root >= 0 ? notifier->own.root : AT_FDCWD;
+	*path = file;
+	if (notifier->own.root >= 0)
+		return true;
+	*path = buffer;
+	length = snprintf(buffer, PATH_MAX, "%s/%s", notifier->mountpoint, file);
+	return length > 0 && length < PATH_MAX;
+}
+
 static void touch_file(struct notifier *notifier, const char *file)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_NOW } };
-	char path[PATH_MAX];
-	int length;
+	char buffer[PATH_MAX];
+	const char *path;
+	int directory;
 
-	if (notifier->own.root >= 0) {
-		if (utimensat(notifier->own.root, file, times, AT_SYMLINK_NOFOLLOW))
-			tell_failure(notifier, file);
-		return;
-	}
-	length = snprintf(path, sizeof(path), "%s/%s", notifier->mountpoint, file);
-	if (length > 0 && (size_t)length < sizeof(path) &&
-		utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW))
+	if (locate(notifier, file, buffer, &directory, &path) &&
+		utimensat(directory, path, times, AT_SYMLINK_NOFOLLOW))
 		tell_failure(notifier, file);
+}
+
+/* What has happened is repeated for those who watch: it is the answers that make it look so. */
+static void rotate_file(struct notifier *notifier, const char *file)
+{
+	char buffer[PATH_MAX], older[PATH_MAX];
+	const char *path;
+	int directory, length;
+
+	if (!locate(notifier, file, buffer, &directory, &path))
+		return;
+	length = snprintf(older, sizeof(older), "%s.1", path);
+	if (length < 0 || length >= PATH_MAX)
+		return;
+	atomic_store(&notifier->repeating, gettid());
+	if (renameat(directory, path, directory, older))
+		tell_failure(notifier, file);
+	/* In any case: what began is not left half done. */
+	mknodat(directory, path, S_IFREG | 0400, 0);
+	atomic_store(&notifier->repeating, 0);
 }
 
 static void run_errand(struct notifier *notifier, const struct errand *errand)
 {
-	if (!errand->session)
+	if (errand->rotated)
+		rotate_file(notifier, errand->text);
+	else if (!errand->session)
 		touch_file(notifier, errand->text);
 	else if (!*errand->text)
 		fuse_lowlevel_notify_inval_inode(errand->session, errand->ino, 0, 0);
 	else
 		fuse_lowlevel_notify_inval_entry(
 			errand->session, errand->ino, errand->text, strlen(errand->text));
+}
+
+/* Takes the oldest errand, which there is, from the queue. The lock is held. */
+static void take_first(struct notifier *notifier)
+{
+	const struct errand *first = STAILQ_FIRST(&notifier->queue);
+
+	if (first->number)
+		atomic_store(&notifier->begun, first->number);
+	STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
+	notifier->queued--;
 }
 
 /* The next of the queue, or NULL: there is none, or nobody wants it any more. */
@@ -95,8 +148,7 @@ static struct errand *next_errand(struct notifier *notifier, bool *closing)
 	*closing = notifier->closing;
 	errand = *closing ? NULL : STAILQ_FIRST(&notifier->queue);
 	if (errand) {
-		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
-		notifier->queued--;
+		take_first(notifier);
 	}
 	pthread_mutex_unlock(&notifier->lock);
 	return errand;
@@ -204,8 +256,7 @@ static void enqueue(struct notifier *notifier, struct errand *errand)
 	STAILQ_INSERT_TAIL(&notifier->queue, errand, siblings);
 	if (++notifier->queued > ERRANDS_MAX) {
 		oldest = STAILQ_FIRST(&notifier->queue);
-		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
-		notifier->queued--;
+		take_first(notifier);
 	}
 	pthread_mutex_unlock(&notifier->lock);
 	/* It goes to sleep only after it has found the queue empty. */
@@ -214,9 +265,34 @@ static void enqueue(struct notifier *notifier, struct errand *errand)
 	free(oldest);
 }
 
-void notifier_touch(struct notifier *notifier, const char *path)
+uint64_t notifier_touch(struct notifier *notifier, const char *path)
 {
-	enqueue(notifier, new_errand("", path));
+	struct errand *errand = new_errand("", path);
+
+	if (!errand)
+		return 0;
+	errand->number = ++notifier->numbers;
+	enqueue(notifier, errand);
+	return notifier->numbers;
+}
+
+bool notifier_has_begun(const struct notifier *notifier, uint64_t errand)
+{
+	return errand <= atomic_load(&notifier->begun);
+}
+
+void notifier_rotated(struct notifier *notifier, const char *path)
+{
+	struct errand *errand = new_errand("", path);
+
+	if (errand)
+		errand->rotated = true;
+	enqueue(notifier, errand);
+}
+
+bool notifier_repeats(const struct notifier *notifier, pid_t caller)
+{
+	return caller && caller == atomic_load(&notifier->repeating);
 }
 
 /* What is told by a node id, not by a path. */
@@ -257,6 +333,10 @@ void notifier_moved(struct notifier *notifier, const char *path, const char *new
 			struct errand *moved =
 				new_path ? new_errand(new_path, errand->text + length) : NULL;
 
+			if (moved) {
+				moved->number = errand->number;
+				moved->rotated = errand->rotated;
+			}
 			free(errand);
 			errand = moved;
 		}

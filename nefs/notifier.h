@@ -6,7 +6,7 @@
  * itself makes has to be repeated from outside: utimensat(2) of the modification time alone is
  * IN_MODIFY on the file and on its directory, for the file's owner too and without write
  * permission (fsnotify_change in Linux's include/linux/fsnotify.h). That call is a request to this
- * very filesystem, which only a thread that does not serve requests may make. It goes through a
+ * very filesystem, and so are those of a rotation, which are rename(2) and mknod(2). Only a thread that does not serve requests may make them. They go through a
  * copy of the mount (own_mount.h) where one can be had, so that nobody's umount fails for it.
  */
 #ifndef NEFS_NOTIFIER_H
@@ -14,6 +14,9 @@
 
 #include <fuse_lowlevel.h>
 #include <nefs/error.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 struct log;
 struct notifier;
@@ -22,8 +25,24 @@ struct notifier;
 int notifier_new(const char *mountpoint, struct log *log, struct notifier **notifier,
 	struct nefs_error *err);
 
-/* Asks for an IN_MODIFY on the file of this path, relative to the mount. Returns at once. Loop thread. */
-void notifier_touch(struct notifier *notifier, const char *path);
+/*
+ * Asks for an IN_MODIFY on the file of this path, relative to the mount. Returns at once: the number of the
+ * errand, for notifier_has_begun; 0 if there was no memory for it. Loop thread.
+ */
+uint64_t notifier_touch(struct notifier *notifier, const char *path);
+
+/* Did it begin with this errand? What changes until then is told by it. Loop thread. */
+bool notifier_has_begun(const struct notifier *notifier, uint64_t errand);
+
+/*
+ * Asks for the events of a file that was rotated: as if `path` had been renamed to `path`.1, and a new one
+ * made. Those system calls come in as requests by a caller for whom notifier_repeats is true, who must be
+ * shown what was before, and see each of them succeed (text_log.h). Loop thread.
+ */
+void notifier_rotated(struct notifier *notifier, const char *path);
+
+/* Is this caller of a request the thread, amid what notifier_rotated asked for? */
+bool notifier_repeats(const struct notifier *notifier, pid_t caller);
 
 /*
  * A directory of this path, relative to the mount, is called otherwise now, or (NULL) is gone: what is

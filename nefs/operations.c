@@ -2,6 +2,7 @@
 /* The table of requests, and what all of them share. */
 #include "operations.h"
 #include "control.h"
+#include "notifier.h"
 
 static void op_init(void *userdata, struct fuse_conn_info *connection)
 {
@@ -44,6 +45,13 @@ void op_end(
 	else
 		control_accepted(directory, name);
 	fuse_reply_err(req, err->code);
+}
+
+bool op_repeats(fuse_req_t req)
+{
+	const struct notifier *notifier = op_tree(req)->notifier;
+
+	return notifier && notifier_repeats(notifier, fuse_req_ctx(req)->pid);
 }
 
 const struct fuse_lowlevel_ops tree_operations = {

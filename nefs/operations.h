@@ -47,6 +47,9 @@ struct tree *op_tree(fuse_req_t req);
 /* The same for a request that may be refused: the tree knows from here on whose it is. */
 struct tree *op_begin(fuse_req_t req);
 
+/* Is it the notifier's, which repeats a rotation (text_log.h)? */
+bool op_repeats(fuse_req_t req);
+
 /* Sets up the open file that info describes, for OPEN and CREATE. 0 or a positive errno. */
 int file_open(struct node *node, struct fuse_file_info *info);
 

@@ -133,7 +133,9 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	struct directory *to = node_from_id(op_tree(req), new_parent)->directory;
 	struct node *node = directory_find(from, name);
 
-	if (!node)
+	if (op_repeats(req))
+		fuse_reply_err(req, text_log_moved(from, name, new_name) ? 0 : ENOENT);
+	else if (!node)
 		fuse_reply_err(req, ENOENT);
 	else if (flags & ~(unsigned int)RENAME_NOREPLACE)
 		fuse_reply_err(req, EINVAL);

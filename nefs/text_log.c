@@ -131,10 +131,14 @@ static uint64_t segment_size(struct node *node)
 static void segment_changed(struct node *node)
 {
 	struct notifier *notifier = node->directory->tree->notifier;
+	struct text_log *log = segment_of(node)->log;
 	char path[DIRECTORY_PATH_MAX];
 
-	if (notifier && !node->hidden && !node_gone(node) && directory_path(node, path))
-		notifier_touch(notifier, path);
+	/* Much may come at once: what is yet to be told of it will tell of this, too. */
+	if (!notifier || !notifier_has_begun(notifier, log->told))
+		return;
+	if (!node->hidden && !node_gone(node) && directory_path(node, path))
+		log->told = notifier_touch(notifier, path);
 }
 
 /* Who still has it open is the last who can read it. */
@@ -269,6 +273,17 @@ int text_log_init(struct text_log *log, struct directory *directory,
 	return log->spare ? 0 : -ENOMEM;
 }
 
+/* Whoever watches by inotify learns that there is another file under the name. */
+static void tell_of_rotation(struct text_log *log)
+{
+	struct notifier *notifier = log->directory->tree->notifier;
+	const struct node *node = &log->current->node;
+	char path[DIRECTORY_PATH_MAX];
+
+	if (notifier && !node->hidden && directory_path(node, path))
+		notifier_rotated(notifier, path);
+}
+
 /* False: no memory, and the file stays. */
 static bool rotate(struct text_log *log)
 {
@@ -288,6 +303,7 @@ static bool rotate(struct text_log *log)
 	log->older = full;
 	log->current = fresh;
 	bound_open_ones(log);
+	tell_of_rotation(log);
 	return true;
 }
 
@@ -408,6 +424,52 @@ bool text_log_owns(const struct directory *directory, const char *name)
 		return true;
 	return false;
 }
+
+/* ---- a rotation as it is repeated for those who watch ---- */
+
+static struct text_log *find_log(struct directory *directory, const char *name)
+{
+	struct text_log *log;
+
+	LIST_FOREACH(log, &directory->logs, siblings)
+	if (log->current && log->older &&
+		(strcmp(name, log->name) == 0 || strcmp(name, log->older_name) == 0))
+		return log;
+	return NULL;
+}
+
+struct node *text_log_before(struct directory *directory, const char *name, struct node *found)
+{
+	const struct text_log *log = find_log(directory, name);
+	bool older;
+
+	if (!log)
+		return found;
+	older = strcmp(name, log->older_name) == 0;
+	return older == log->moved ? &log->older->node : NULL;
+}
+
+bool text_log_moved(struct directory *directory, const char *name, const char *new_name)
+{
+	struct text_log *log = find_log(directory, name);
+
+	if (!log || strcmp(name, log->name) != 0 || strcmp(new_name, log->older_name) != 0)
+		return false;
+	log->moved = true;
+	return true;
+}
+
+struct node *text_log_made(struct directory *directory, const char *name)
+{
+	struct text_log *log = find_log(directory, name);
+
+	if (!log || strcmp(name, log->name) != 0)
+		return NULL;
+	log->moved = false;
+	return &log->current->node;
+}
+
+/* ---- its end ---- */
 
 void text_log_unlink(struct text_log *log)
 {

@@ -42,8 +42,10 @@ struct text_log {
 	const char *name, *older_name;	      /* "journal", "journal.1" */
 	struct text_segment *current, *older; /* those with names; older may be NULL */
 	struct text_segment_list segments;    /* all, the newest first, until they are freed */
-	struct node *stream;		      /* shown with its mode and owner; or NULL */
-	char *spare;			      /* reserved: the memory of the next file; or NULL */
+	bool moved;	     /* the notifier's rename(2) was answered, its mknod(2) was not */
+	uint64_t told;	     /* the notifier's errand for its last growth; 0: none */
+	struct node *stream; /* shown with its mode and owner; or NULL */
+	char *spare;	     /* reserved: the memory of the next file; or NULL */
 };
 
 /*
@@ -81,6 +83,14 @@ bool text_log_owns(const struct directory *directory, const char *name);
 
 /* Does this entry of a directory belong to a log? */
 bool text_log_is(const struct node *node);
+
+/*
+ * For the notifier, which repeats a rotation (notifier.h): what it shall see under a name that stands for
+ * `found` by now; whether a rename(2) is the one that has happened; the file that it shall have made, or NULL.
+ */
+struct node *text_log_before(struct directory *directory, const char *name, struct node *found);
+bool text_log_moved(struct directory *directory, const char *name, const char *new_name);
+struct node *text_log_made(struct directory *directory, const char *name);
 
 /* rmdir: takes the names of its files. They go when nobody has them open any more. */
 void text_log_unlink(struct text_log *log);

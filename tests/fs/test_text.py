@@ -9,7 +9,8 @@ import time
 import pytest
 from harness import OpenFd, eventually, outcome, run, seconds
 from nefs_mount import journal_now, records
-from watching import CHANGED, Inotify, Watched, poll_now
+from watching import (CHANGED, IN_CREATE, IN_MOVE_SELF, IN_MOVED_FROM, IN_MOVED_TO, Inotify, Watched,
+                      poll_now)
 
 FILE = 2048  # records of the root's journal
 
@@ -116,6 +117,32 @@ def test_a_full_one_is_the_one_before(mount):
         assert os.stat(older).st_ino != number
         assert records(file.all()) == held
         assert file.stat().st_size == len(file.all())
+
+
+def test_whoever_watches_sees_it_as_of_any_log(mount):
+    fill(mount)
+    mask = IN_MOVED_FROM | IN_MOVED_TO | IN_MOVE_SELF | IN_CREATE
+    with Inotify(mount.root, mount.path("journal"), mask=mask) as watch:
+        for _ in range(3):
+            watch.clear()
+            watch.kinds.clear()
+            fill(mount)
+            watch.wait(mount.root, "journal.1")
+            eventually(lambda: watch.take() or (IN_CREATE, "journal") in watch.kinds, "a new one is made")
+            found = [(kind, name) for kind, name in watch.kinds if "churn" not in name]
+            assert found[:2] == [(IN_MOVED_FROM, "journal"), (IN_MOVED_TO, "journal.1")]
+            assert found[-1] == (IN_CREATE, "journal")
+            assert len(found) <= 4, "the file itself was watched, too"
+    assert "journal" in os.listdir(mount.root) and "journal.1" in os.listdir(mount.root)
+    assert os.stat(mount.path("journal")).st_ino != os.stat(mount.path("journal.1")).st_ino
+
+
+def test_a_rotation_is_nobody_elses_to_make(mount):
+    fill(mount)
+    number = os.stat(mount.path("journal")).st_ino
+    assert outcome(os.rename, mount.path("journal"), mount.path("journal.1")) == "EPERM"
+    assert outcome(os.mknod, mount.path("journal")) == "EEXIST"
+    assert os.stat(mount.path("journal")).st_ino == number
 
 
 def test_mode_and_owner_go_on(mount):

@@ -49,18 +49,20 @@ class Watched(OpenFd):
         return poll_now(self.fd) & CHANGED == 0
 
 
-IN_MODIFY, IN_ATTRIB = 0x2, 0x4
+IN_MODIFY, IN_ATTRIB, IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE = 0x2, 0x4, 0x40, 0x80, 0x100
+IN_MOVE_SELF = 0x800
 
 
 class Inotify(OpenFd):
-    """inotify(7) on some paths, for IN_MODIFY."""
+    """inotify(7) on some paths, for IN_MODIFY or what else is asked for."""
 
-    def __init__(self, *paths):
+    def __init__(self, *paths, mask=IN_MODIFY):
         self.fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         self.paths = {}
         self.seen = []
+        self.kinds = []  # (mask, name) of each
         for path in paths:
-            watch = libc.inotify_add_watch(self.fd, os.fsencode(path), IN_MODIFY)
+            watch = libc.inotify_add_watch(self.fd, os.fsencode(path), mask)
             assert watch >= 0, f"inotify on {path}: {errno_name(ctypes.get_errno())}"
             self.paths[watch] = path
 
@@ -71,9 +73,10 @@ class Inotify(OpenFd):
         except BlockingIOError:
             return
         while data:
-            watch, _, _, length = struct.unpack_from("iIII", data)
+            watch, kind, _, length = struct.unpack_from("iIII", data)
             name = data[16:16 + length].rstrip(b"\0").decode()
             self.seen.append((self.paths.get(watch), name))
+            self.kinds.append((kind, name))
             data = data[16 + length:]
 
     def wait(self, path, name="", bound=10):

@@ -184,6 +184,29 @@ static void test_rotates(void)
 	close_file(open);
 }
 
+/* What the notifier is shown while it repeats a rotation, step by step. */
+static void test_rotation_is_repeated(void)
+{
+	struct node *older, *current;
+
+	append('a');
+	CU_ASSERT_FALSE(text_log_moved(directory, "log", "log.1"));
+	text_log_rotate(&text_log);
+	older = directory_find(directory, "log.1");
+	current = directory_find(directory, "log");
+	CU_ASSERT_PTR_EQUAL(text_log_before(directory, "log", current), older);
+	CU_ASSERT_PTR_NULL(text_log_before(directory, "log.1", older));
+	CU_ASSERT_PTR_EQUAL(text_log_before(directory, "other", current), current);
+	CU_ASSERT_FALSE(text_log_moved(directory, "log.1", "log"));
+	CU_ASSERT_FALSE(text_log_moved(directory, "log", "other"));
+	CU_ASSERT_PTR_NULL(text_log_made(directory, "log.1"));
+	CU_ASSERT_TRUE(text_log_moved(directory, "log", "log.1"));
+	CU_ASSERT_PTR_NULL(text_log_before(directory, "log", current));
+	CU_ASSERT_PTR_EQUAL(text_log_before(directory, "log.1", older), older);
+	CU_ASSERT_PTR_EQUAL(text_log_made(directory, "log"), current);
+	CU_ASSERT_PTR_EQUAL(text_log_before(directory, "log", current), older);
+}
+
 static void test_records_are_counted(void)
 {
 	text_log.limits = &few;
@@ -439,6 +462,7 @@ static const CU_TestInfo tests[] = {
 	{ "it grows", test_grows },
 	{ "it can be read from anywhere", test_reads_anywhere },
 	{ "a full one becomes the one before, with its inode", test_rotates },
+	{ "a rotation is repeated step by step", test_rotation_is_repeated },
 	{ "records are counted", test_records_are_counted },
 	{ "a record that no file holds is refused", test_too_large_a_record },
 	{ "mode and owner go on to the next, and to the stream", test_new_file_inherits },
