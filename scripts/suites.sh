@@ -161,8 +161,8 @@ LAB_SMALL='not drop and not vm and not lab_vm and not large and not machine'
 
 # Those about what a driver has a part in. The others, which take most of the time, look at names and values: on
 # Linux's driver they run as suite lab-whole.
-LAB_FILES='test_lab.py test_life.py test_failures.py test_image.py test_journal.py test_console.py test_poll.py
-	test_stress.py test_log.py'
+LAB_FILES=(test_lab.py test_life.py test_failures.py test_image.py test_journal.py test_console.py test_poll.py
+	test_stress.py test_log.py)
 
 suite_lab() {
 	local command
@@ -174,7 +174,7 @@ suite_lab() {
 			"$1/tests/conformance/ne-conformance" --device kernel --pool 2-7
 		;;
 	lab-fs)
-		pytest_in_lab "$1" fs backend=kernel,heartbeat=no "-m '$LAB_SMALL' $LAB_FILES"
+		pytest_in_lab "$1" fs backend=kernel,heartbeat=no "-m '$LAB_SMALL' ${LAB_FILES[*]}"
 		;;
 	lab-whole)
 		pytest_in_lab "$1" whole backend=kernel,heartbeat=no "--ignore=${SLOW##*/} -m '$LAB_SMALL'"
