@@ -12,6 +12,10 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 	struct node *node = node_from_id(op_tree(req), ino);
 	struct stat attributes;
 
+	if (!node) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
 	node_stat(node, &attributes);
 	fuse_reply_attr(req, &attributes, node_cache_seconds(node));
 }
@@ -23,6 +27,10 @@ void op_setattr(
 	struct timespec now;
 	struct stat attributes;
 
+	if (!node) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
 	/* Who may do this was checked by the kernel (default_permissions). */
 	if (which & FUSE_SET_ATTR_SIZE) {
 		int failed =

@@ -6,6 +6,7 @@
 #include "values.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <nefs/cleanup.h>
 #include <nefs/log.h>
 #include <poll.h>
@@ -53,10 +54,26 @@ static struct directory *that_tells(struct directory *directory)
 	return directory;
 }
 
+/* A name as the directory knows it whose `error` tells: "sub/file" if it is not its own. */
+struct told_name {
+	char text[2 * (NAME_MAX + 1)];
+};
+
+static const char *told_name(
+	const struct directory *directory, const char *about, struct told_name *told)
+{
+	if (directory->error_node || !about || !directory->node.name)
+		return about;
+	snprintf(told->text, sizeof(told->text), "%s/%s", directory->node.name, about);
+	return told->text;
+}
+
 void control_set_error(struct directory *directory, const char *about, const char *sentence)
 {
+	struct told_name told;
 	char *after;
 
+	about = told_name(directory, about, &told);
 	directory = that_tells(directory);
 	if (!directory->error_node || directory->removed)
 		return;
@@ -95,8 +112,10 @@ void control_refused(struct directory *directory, const char *about, const struc
 void control_accepted(struct directory *directory, const char *about)
 {
 	const struct directory *telling = that_tells(directory);
+	struct told_name told;
 
-	if (telling->error_about && strcmp(telling->error_about, about) == 0)
+	if (telling->error_about &&
+		strcmp(telling->error_about, told_name(directory, about, &told)) == 0)
 		control_set_error(directory, NULL, "");
 }
 
@@ -118,7 +137,7 @@ int control_store(struct node *node, const char *text, size_t size)
 	if (node_gone(node))
 		return -ENODEV;
 	if (!control->store)
-		return -EBADF;
+		return -EACCES;
 	if (size > VALUE_MAX)
 		result = nefs_error_set(&err, E2BIG,
 			"%zu bytes were written at once, a value has at most %d", size, VALUE_MAX);
@@ -169,13 +188,70 @@ void control_read_text(fuse_req_t req, struct handle *handle, size_t size, off_t
 
 /* ---- what a control file does as a node ---- */
 
+bool control_is_settable(const struct node *row)
+{
+	return (row->control->flags & CONTROL_SETTABLE) != 0;
+}
+
+bool control_is_writable(const struct node *row)
+{
+	const struct control *control = row->control;
+
+	return control->store || (control->ops && control->ops->write);
+}
+
+void control_hide(struct node *row)
+{
+	row->hidden = true;
+	node_written(&row->directory->node);
+}
+
+void control_show(struct node *row)
+{
+	if (row->hidden)
+		node_written(&row->directory->node);
+	row->hidden = false;
+}
+
+void control_withdraw(struct node *row)
+{
+	control_hide(row);
+	row->control->reset(row);
+	node_renew(row);
+}
+
+void control_show_read_only(struct directory *directory)
+{
+	bool shown = false;
+
+	for (size_t i = 0; i < directory->control_count; i++) {
+		struct node *row = &directory->controls[i];
+
+		shown = shown || (row->hidden && !control_is_settable(row));
+		if (!control_is_settable(row))
+			control_show(row);
+	}
+	/* Nothing came through the kernel that would have told it. */
+	if (shown)
+		node_invalidate(&directory->node);
+}
+
+/* For root, too, as sysfs does: the kernel lets root pass whatever the mode says. */
+static int refuse_write(struct nefs_error *err)
+{
+	return nefs_error_set(err, EACCES, "it can only be read");
+}
+
 static int open_control(struct handle *handle)
 {
 	const struct control *control = handle->node->control;
+	bool writes = (handle->flags & O_ACCMODE) != O_RDONLY || handle->flags & O_TRUNC;
 	struct nefs_error err = { 0 };
 	int failed = 0;
 
-	if (control->ops && control->ops->open)
+	if (writes && !control_is_writable(handle->node))
+		failed = refuse_write(&err);
+	else if (control->ops && control->ops->open)
 		failed = control->ops->open(handle, &err);
 	if (failed)
 		control_outcome(handle->node->directory, control->name, &err);
@@ -210,8 +286,14 @@ static void answer_write(struct parked *parked, int result)
 
 static void park_write(fuse_req_t req, struct node *node, size_t size)
 {
-	struct parked *parked = node->control->ops->park(node, req);
+	struct parked *parked;
 
+	/* A signal ends the wait as its bound does: what was asked for goes on, and is no failure. */
+	if (fuse_req_interrupted(req)) {
+		fuse_reply_write(req, size);
+		return;
+	}
+	parked = node->control->ops->park(node, req);
 	if (!parked)
 		return;
 	parked->size = size;
@@ -252,7 +334,8 @@ static void write_control(
 		control_outcome(node->directory, control->name, &err);
 	} else {
 		result = control_store(node, data, size);
-		if (result == STORE_PARKED && !(handle->flags & O_NONBLOCK)) {
+		/* Runtimes such as Go's set O_NONBLOCK on every file: only open(2)'s was meant. */
+		if (result == STORE_PARKED && !(handle->asked & O_NONBLOCK)) {
 			park_write(req, node, size);
 			return;
 		}
@@ -285,10 +368,13 @@ static int resize_control(struct node *node, uint64_t size)
 
 	if (node_gone(node))
 		return -ENODEV;
-	/* A control file has no length of its own: truncation changes nothing, as in kernfs. */
-	if (!control->ops || !control->ops->truncate)
+	if (!control_is_writable(node))
+		failed = refuse_write(&err);
+	else if (control->ops && control->ops->truncate)
+		failed = control->ops->truncate(node, size, &err);
+	else
+		/* It has no length of its own: truncation changes nothing, as in kernfs. */
 		return 0;
-	failed = control->ops->truncate(node, size, &err);
 	control_outcome(node->directory, control->name, &err);
 	return failed;
 }

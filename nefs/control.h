@@ -19,6 +19,8 @@
 /* Most rows of a table. */
 #define CONTROL_ROWS_MAX 100
 
+struct spool_file;
+
 /* Returned by store: the answer comes later, by way of ops->park. */
 #define STORE_PARKED 1
 
@@ -35,6 +37,8 @@ struct control_ops {
 	int (*truncate)(struct node *node, uint64_t size, struct nefs_error *err);
 	/* A staged file was renamed over it; takes the file over. */
 	int (*adopt)(struct node *node, struct node *staged, struct nefs_error *err);
+	/* The file that it is, with a reference for the caller, for a backup; NULL: it is empty. */
+	struct spool_file *(*content)(struct node *node);
 	/* Is there something to read? Makes it a stream for poll(2). */
 	bool (*readable)(struct handle *handle);
 	/*
@@ -56,6 +60,8 @@ enum control_flags {
 	CONTROL_UNSET = 16,  /* it has no value at first: its time is 0 then, older than any file */
 	CONTROL_STEADY = 32, /* its size never changes: a read by sendfile(2) may wait, too */
 	CONTROL_UNLISTED = 64, /* who knows its name finds it: reading it sleeps */
+	CONTROL_COMMAND =
+		128, /* an order, no setting: it keeps its name where it can't be unlinked */
 };
 
 struct control {
@@ -96,6 +102,22 @@ int control_populate(struct directory *directory, const struct control *table);
 
 /* A file of CONTROL_UNSET has lost its value: its time is as at first. */
 void control_unset(struct node *node);
+
+/* Can it be set, and so unset by unlink(2)? Can it be written at all? */
+bool control_is_settable(const struct node *row);
+bool control_is_writable(const struct node *row);
+
+/* Takes a row's name, and gives it back: it is hidden, or not. */
+void control_hide(struct node *row);
+void control_show(struct node *row);
+
+/*
+ * A settable row loses its name: it is reset, hidden, and another file when it is made again.
+ */
+void control_withdraw(struct node *row);
+
+/* Gives the rows that can only be read the names back that they were robbed of. */
+void control_show_read_only(struct directory *directory);
 
 /* Renders a text file; *text is malloc'ed. 0 or -ENOMEM. */
 int control_render(struct node *node, char **text, size_t *size);

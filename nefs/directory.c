@@ -53,8 +53,11 @@ int directory_add(struct directory *directory, struct node *node, const char *na
 		(directory->entry_count - place) * sizeof(*directory->entries));
 	directory->entries[place] = node;
 	directory->entry_count++;
-	if (S_ISDIR(node->mode))
+	if (S_ISDIR(node->mode)) {
 		node->directory->parent = directory;
+		directory->subdirectories++;
+	}
+	node_written(&directory->node);
 	return 0;
 }
 
@@ -74,6 +77,47 @@ int directory_rename(struct directory *directory, struct node *node, const char 
 		return -ENOMEM;
 	}
 	free((char *)old);
+	node_renamed(node);
+	node_written(&directory->node);
+	return 0;
+}
+
+/* A file's directory is another one: so is what its handles and the kernel's memory of it refer to. */
+static void change_directory(struct node *node, struct directory *to)
+{
+	struct directory *from = node->directory;
+	unsigned int references = node->lookups ? 1 : 0;
+	struct handle *handle;
+
+	LIST_FOREACH(handle, &node->handles, siblings)
+	references++;
+	node->directory = to;
+	while (references--) {
+		directory_ref(to);
+		directory_unref(from);
+	}
+}
+
+int directory_move(struct directory *to, struct node *node, const char *name)
+{
+	struct directory *from = node->directory;
+	char *old = NULL;
+
+	if (from == to || S_ISDIR(node->mode))
+		return directory_rename(to, node, name);
+	old = strdup(node->name);
+	if (!old)
+		return -ENOMEM;
+	directory_remove(from, node);
+	if (directory_add(to, node, name)) {
+		/* What this needs was freed a moment ago. */
+		directory_add(from, node, old);
+		free(old);
+		return -ENOMEM;
+	}
+	change_directory(node, to);
+	node_renamed(node);
+	free(old);
 	return 0;
 }
 
@@ -100,8 +144,11 @@ void directory_remove(struct directory *directory, struct node *node)
 	directory->entry_count--;
 	free((char *)node->name);
 	node->name = NULL;
-	if (S_ISDIR(node->mode))
+	if (S_ISDIR(node->mode)) {
 		node->directory->parent = NULL;
+		directory->subdirectories--;
+	}
+	node_written(&directory->node);
 }
 
 struct node *directory_row(struct directory *directory, const char *name)

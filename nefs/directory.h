@@ -22,6 +22,8 @@ int directory_rename(struct directory *directory, struct node *node, const char 
 
 /* Two entries exchange their names. */
 void directory_swap(struct directory *directory, struct node *a, struct node *b);
+/* The same for a file that perhaps moves to another directory. */
+int directory_move(struct directory *to, struct node *node, const char *name);
 
 /* Takes an entry's name. */
 void directory_remove(struct directory *directory, struct node *node);

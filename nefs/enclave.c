@@ -4,6 +4,7 @@
 #include "control.h"
 #include "directory.h"
 #include "notifier.h"
+#include "staging_directory.h"
 #include <errno.h>
 #include <nefs/cleanup.h>
 #include <nefs/log.h>
@@ -197,7 +198,9 @@ static int check_unlink(struct directory *directory, const char *name, struct ne
 	const struct enclave *enclave = enclave_of(directory);
 
 	if (enclave_meaning(enclave)->active)
-		return nefs_error_set(err, EBUSY, "%s: %s is %s; stop it first: echo 0 > %s/start",
+		return nefs_error_set(err, EBUSY,
+			"%s: %s is %s and keeps its files; write into it (cp), rename a new file over it, or "
+			"stop it first: echo 0 > %s/start",
 			name, enclave_name(enclave), enclave_meaning(enclave)->name,
 			enclave_name(enclave));
 	return 0;

@@ -224,7 +224,7 @@ const struct control enclave_files[] = {
 	SETTING_ROW("boot_timeout", SETTING_BOOT_TIMEOUT, 0),
 	{ .name = "start",
 		.mode = 0644,
-		.flags = CONTROL_SETTABLE | CONTROL_REPORTS,
+		.flags = CONTROL_SETTABLE | CONTROL_REPORTS | CONTROL_COMMAND,
 		.handle = HANDLE(start),
 		.show = show_start,
 		.store = store_start,

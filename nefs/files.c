@@ -4,13 +4,14 @@
 #include "operations.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 
 static struct handle *handle_of(const struct fuse_file_info *info)
 {
 	return (struct handle *)(uintptr_t)info->fh;
 }
 
-/* The handle of a request; O_NONBLOCK and O_APPEND may have been changed since the open. */
+/* The handle of a request; O_NONBLOCK (of reads) and O_APPEND may have been changed since the open. */
 static struct handle *handle_now(const struct fuse_file_info *info)
 {
 	struct handle *handle = handle_of(info);
@@ -54,7 +55,8 @@ int file_open(struct node *node, struct fuse_file_info *info)
 
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
-	int failed = file_open(node_from_id(op_begin(req), ino), info);
+	struct node *node = node_from_id(op_begin(req), ino);
+	int failed = node ? file_open(node, info) : ESTALE;
 
 	if (failed)
 		fuse_reply_err(req, failed);
@@ -68,7 +70,7 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 
 	/* RELEASE comes from the kernel: what it finds wanting is the opener's. */
 	op_tree(req)->caller = handle->opener;
-	if (handle->node->ops->close)
+	if (handle->node->ops->close && !handle->gone)
 		handle->node->ops->close(handle);
 	handle_free(handle);
 	fuse_reply_err(req, 0);
@@ -86,7 +88,9 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 	if (handle->paging)
 		handle->node->paged = true;
 	/* A stream has no places that a page could be of. */
-	if (handle->paging && is_stream(handle->node))
+	if (handle->gone)
+		fuse_reply_err(req, ENODEV);
+	else if (handle->paging && is_stream(handle->node))
 		fuse_reply_err(req, EINVAL);
 	else
 		handle->node->ops->read(req, handle, size, offset);
@@ -102,7 +106,10 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 	handle->paging = info->writepage;
 	if (handle->paging)
 		op_tree(req)->caller = handle->opener;
-	handle->node->ops->write(req, handle, data, size, offset);
+	if (handle->gone)
+		fuse_reply_err(req, ENODEV);
+	else
+		handle->node->ops->write(req, handle, data, size, offset);
 }
 
 void op_poll(
@@ -116,7 +123,8 @@ void op_poll(
 			fuse_pollhandle_destroy(handle->poll);
 		handle->poll = poll;
 	}
-	fuse_reply_poll(req, handle->node->ops->poll(handle));
+	fuse_reply_poll(req, handle->gone ? POLLIN | POLLOUT | POLLERR | POLLHUP
+					  : handle->node->ops->poll(handle));
 }
 
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *info)

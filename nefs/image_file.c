@@ -289,6 +289,15 @@ static void close_image(struct handle *handle)
 		report_request(enclave, false);
 }
 
+static struct spool_file *image_content(struct node *node)
+{
+	struct spool_file *file = of(node)->image.file;
+
+	if (file)
+		spool_file_ref(file);
+	return file;
+}
+
 static uint64_t image_size(struct node *node)
 {
 	const struct spool_file *file = content(of(node));
@@ -302,6 +311,7 @@ const struct control_ops image_file_ops = {
 	.write = write_image,
 	.truncate = truncate_image,
 	.adopt = adopt_image,
+	.content = image_content,
 	.size = image_size,
 	.close = close_image,
 };

@@ -292,6 +292,7 @@ static int launch(struct enclave *enclave, struct nefs_error *err)
 	}
 	directory_ref(&enclave->directory);
 	fs->launches++;
+	control_show_read_only(&enclave->directory);
 	text_log_reveal(&enclave->journal);
 	text_log_reveal(&enclave->console);
 	/* What the life before said last stays, in console.1. */

@@ -19,8 +19,6 @@ static void fill_entry(struct node *node, struct fuse_entry_param *entry)
 {
 	memset(entry, 0, sizeof(*entry));
 	entry->ino = node_id(node);
-	/* The node id is an address that may come again: the pair with st_ino does not. */
-	entry->generation = node->ino;
 	node_stat(node, &entry->attr);
 	entry->attr_timeout = node_cache_seconds(node);
 	/* A row's name lasts, whatever its attributes do; that of a staged file doesn't. */
@@ -51,18 +49,25 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, ENOENT);
 }
 
+/* The root is never forgotten; what is gone, or was made anew, is so already. */
+static void forget(struct tree *tree, fuse_ino_t ino, uint64_t count)
+{
+	struct node *node = ino == FUSE_ROOT_ID ? NULL : node_from_id(tree, ino);
+
+	if (node)
+		node_forget(node, count);
+}
+
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
 {
-	if (ino != FUSE_ROOT_ID)
-		node_forget(node_from_id(op_tree(req), ino), count);
+	forget(op_tree(req), ino, count);
 	fuse_reply_none(req);
 }
 
 void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
 	for (size_t i = 0; i < count; i++)
-		if (forgets[i].ino != FUSE_ROOT_ID)
-			node_forget(node_from_id(op_tree(req), forgets[i].ino), forgets[i].nlookup);
+		forget(op_tree(req), forgets[i].ino, forgets[i].nlookup);
 	fuse_reply_none(req);
 }
 
@@ -98,9 +103,14 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	} else if (!S_ISDIR(node->mode)) {
 		fuse_reply_err(req, ENOTDIR);
 	} else if (!node->directory->ops->rmdir) {
-		fuse_reply_err(req, EPERM);
+		nefs_error_set(&err, EPERM, "%.64s stays where it is", name);
+		op_end(req, directory, name, &err);
 	} else if (node->directory->ops->rmdir(node->directory, &err)) {
-		op_end(req, node->directory, NULL, &err);
+		/* An enclave's `error` tells what keeps it; another's parent's does. */
+		if (node->directory->error_node)
+			op_end(req, node->directory, NULL, &err);
+		else
+			op_end(req, directory, name, &err);
 	} else {
 		op_end(req, directory, name, &err);
 	}
@@ -118,8 +128,14 @@ static struct node *make_file(fuse_req_t req, struct directory *directory, const
 		nefs_error_set(err, ENOENT, "%.64s: its directory was removed", name);
 		return NULL;
 	}
+	if (row && row->hidden && !control_is_settable(row)) {
+		nefs_error_set(err, EACCES,
+			"%s can only be read; removed, it comes back with the next start", name);
+		return NULL;
+	}
 	if (row && row->hidden) {
-		row->hidden = false;
+		control_show(row);
+		node_renamed(row);
 		row->uid = caller->uid;
 		row->gid = caller->gid;
 		row->mode = S_IFREG | (mode & 0777);
@@ -153,11 +169,12 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		if (staged_of(node))
 			staged_unlink(staged_of(node));
 		else
-			node->hidden = true;
+			control_hide(node);
 		fuse_reply_err(req, failed);
 		return;
 	}
 	control_accepted(directory, name);
+	staged_name_told(directory, name);
 	fill_entry(node, &entry);
 	node_remember(node);
 	if (fuse_reply_create(req, &entry, info) == -ENOENT) {
@@ -189,36 +206,44 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 		return;
 	}
 	control_accepted(directory, name);
+	staged_name_told(directory, name);
 	reply_entry(req, node);
+}
+
+static void refuse_link(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct directory *directory = directory_at(req, parent);
+	struct nefs_error err = { 0 };
+
+	nefs_error_set(&err, EPERM, "%.64s: links cannot be made here", name);
+	op_end(req, directory, name, &err);
 }
 
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-	fuse_reply_err(req, EPERM);
+	refuse_link(req, parent, name);
 }
 
 void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *name)
 {
-	fuse_reply_err(req, EPERM);
+	refuse_link(req, new_parent, name);
 }
 
 /* Takes a control file's name, if it may be taken now. */
 static int unlink_row(struct directory *directory, struct node *row, struct nefs_error *err)
 {
-	int failed = directory->ops->unlink(directory, row->name, err);
+	int failed;
 
+	if (!directory->ops->unlink)
+		return nefs_error_set(err, EPERM, "%s stays where it is", row->name);
+	failed = directory->ops->unlink(directory, row->name, err);
 	if (failed)
 		return failed;
-	if (text_log_is(row)) {
-		row->hidden = true;
-		return 0;
-	}
-	/* What can't be set can't be unset either, but rm -rf must get through. */
-	if (row->control->flags & CONTROL_SETTABLE) {
-		row->hidden = true;
-		row->control->reset(row);
-		node_invalidate(row);
-	}
+	/* What can't be set can't be unset either, but whoever is told that it is gone must find it gone. */
+	if (row->control && control_is_settable(row))
+		control_withdraw(row);
+	else
+		control_hide(row);
 	return 0;
 }
 
@@ -230,15 +255,15 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (!node) {
 		fuse_reply_err(req, ENOENT);
-	} else if (staged_of(node)) {
-		staged_unlink(staged_of(node));
-		op_end(req, directory, name, &err);
-	} else if (S_ISDIR(node->mode)) {
-		fuse_reply_err(req, EISDIR);
-	} else if (!directory->ops->unlink) {
-		fuse_reply_err(req, EPERM);
-	} else {
-		unlink_row(directory, node, &err);
-		op_end(req, directory, name, &err);
+		return;
 	}
+	if (S_ISDIR(node->mode))
+		nefs_error_set(&err, EISDIR, "%.64s is a directory", name);
+	else if (staged_of(node))
+		staged_unlink(staged_of(node));
+	else if (node->control || text_log_is(node))
+		unlink_row(directory, node, &err);
+	else
+		nefs_error_set(&err, EPERM, "%.64s stays where it is", name);
+	op_end(req, directory, name, &err);
 }

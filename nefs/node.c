@@ -9,12 +9,85 @@
 #include <string.h>
 #include <time.h>
 
+/* ---- ids ---- */
+
+static struct node_list *list_of(struct node_ids *ids, uint64_t id)
+{
+	const size_t first = sizeof(ids->first) / sizeof(*ids->first);
+
+	return ids->lists ? &ids->lists[id & (ids->size - 1)] : &ids->first[id & (first - 1)];
+}
+
+/* Without memory for more lists they get longer. */
+static void grow(struct node_ids *ids)
+{
+	const size_t first = sizeof(ids->first) / sizeof(*ids->first);
+	struct node_ids bigger = { .size = (ids->lists ? ids->size : first) * 4 };
+	struct node *node;
+
+	bigger.lists = calloc(bigger.size, sizeof(*bigger.lists));
+	if (!bigger.lists)
+		return;
+	for (size_t i = 0; i < (ids->lists ? ids->size : first); i++) {
+		struct node_list *list = ids->lists ? &ids->lists[i] : &ids->first[i];
+
+		while ((node = LIST_FIRST(list))) {
+			LIST_REMOVE(node, by_id);
+			LIST_INSERT_HEAD(list_of(&bigger, node->ino), node, by_id);
+		}
+	}
+	free(ids->lists);
+	ids->lists = bigger.lists;
+	ids->size = bigger.size;
+}
+
+static void give_id(struct node *node)
+{
+	struct tree *tree = node->directory->tree;
+	struct node_ids *ids = &tree->ids;
+
+	node->ino = ++tree->last_ino;
+	if (ids->count >= 4 * (ids->lists ? ids->size : sizeof(ids->first) / sizeof(*ids->first)))
+		grow(ids);
+	LIST_INSERT_HEAD(list_of(ids, node->ino), node, by_id);
+	ids->count++;
+}
+
+void node_end(struct node *node)
+{
+	LIST_REMOVE(node, by_id);
+	node->directory->tree->ids.count--;
+}
+
+void node_ids_release(struct node_ids *ids)
+{
+	free(ids->lists);
+	ids->lists = NULL;
+}
+
+fuse_ino_t node_id(const struct node *node)
+{
+	return node->ino;
+}
+
+struct node *node_from_id(struct tree *tree, fuse_ino_t id)
+{
+	struct node *node;
+
+	LIST_FOREACH(node, list_of(&tree->ids, id), by_id)
+	if (node->ino == id)
+		return node;
+	return NULL;
+}
+
+/* ---- nodes ---- */
+
 void node_init(struct node *node, const struct node_ops *ops, struct directory *directory,
 	mode_t mode, uid_t uid, gid_t gid, const struct timespec *made)
 {
 	node->ops = ops;
 	node->directory = directory;
-	node->ino = ++directory->tree->last_ino;
+	give_id(node);
 	node->mode = mode;
 	node->uid = uid;
 	node->gid = gid;
@@ -24,21 +97,22 @@ void node_init(struct node *node, const struct node_ops *ops, struct directory *
 	LIST_INIT(&node->parked);
 }
 
-fuse_ino_t node_id(const struct node *node)
+/* Whatever the kernel knows by its id. */
+static void forget_all(struct node *node)
 {
-	return node == &node->directory->tree->root->node ? FUSE_ROOT_ID : (fuse_ino_t)node;
+	if (!node->lookups)
+		return;
+	node->lookups = 0;
+	directory_unref(node->directory);
 }
 
-struct node *node_from_id(struct tree *tree, fuse_ino_t id)
+void node_check_idle(struct node *node)
 {
-	return id == FUSE_ROOT_ID ? &tree->root->node : (struct node *)id;
-}
-
-/* Tells who may free it that nothing outside the tree refers to it. */
-static void check_idle(struct node *node)
-{
-	if (!node->lookups && LIST_EMPTY(&node->handles) && node->ops && node->ops->idle)
-		node->ops->idle(node);
+	if (node->name || !LIST_EMPTY(&node->handles) || !node->ops || !node->ops->idle)
+		return;
+	/* It does not wait for a FORGET, which may never come. */
+	forget_all(node);
+	node->ops->idle(node);
 }
 
 void node_remember(struct node *node)
@@ -56,10 +130,8 @@ void node_forget(struct node *node, uint64_t count)
 	if (!count)
 		return;
 	node->lookups -= count;
-	if (node->lookups)
-		return;
-	check_idle(node);
-	directory_unref(directory);
+	if (!node->lookups)
+		directory_unref(directory);
 }
 
 void node_stat(struct node *node, struct stat *attributes)
@@ -67,7 +139,7 @@ void node_stat(struct node *node, struct stat *attributes)
 	memset(attributes, 0, sizeof(*attributes));
 	attributes->st_ino = node->ino;
 	attributes->st_mode = node->mode;
-	attributes->st_nlink = S_ISDIR(node->mode) ? 2 : 1;
+	attributes->st_nlink = S_ISDIR(node->mode) ? 2 + node->directory->subdirectories : 1;
 	attributes->st_uid = node->uid;
 	attributes->st_gid = node->gid;
 	attributes->st_size = node->ops ? (off_t)node->ops->size(node) : 0;
@@ -135,6 +207,11 @@ void node_written(struct node *node)
 	node->ctime = node->mtime;
 }
 
+void node_renamed(struct node *node)
+{
+	clock_gettime(CLOCK_REALTIME, &node->ctime);
+}
+
 void node_changed(struct node *node)
 {
 	node_written(node);
@@ -143,6 +220,51 @@ void node_changed(struct node *node)
 	wake_pollers(node);
 	if (node->ops->changed)
 		node->ops->changed(node);
+}
+
+/* What it does by itself with what is open on it is over. */
+static void close_all(struct node *node)
+{
+	struct handle *handle;
+
+	wake_pollers(node);
+	parked_drop(&node->parked, NULL, ENODEV);
+	LIST_FOREACH(handle, &node->handles, siblings)
+	if (node->ops->close)
+		node->ops->close(handle);
+}
+
+void node_renew(struct node *node)
+{
+	struct handle *handle;
+
+	/* Else the kernel would not ask, and not learn that it has to look the name up again. */
+	node_invalidate(node);
+	close_all(node);
+	while ((handle = LIST_FIRST(&node->handles))) {
+		LIST_REMOVE(handle, siblings);
+		handle->gone = true;
+		LIST_INSERT_HEAD(&node->directory->former, handle, siblings);
+	}
+	forget_all(node);
+	node_end(node);
+	give_id(node);
+	node->paged = false;
+	node->changes++;
+}
+
+void node_hand_over(struct node *node, struct node *to)
+{
+	struct handle *handle;
+
+	close_all(node);
+	while ((handle = LIST_FIRST(&node->handles))) {
+		LIST_REMOVE(handle, siblings);
+		handle->node = to;
+		LIST_INSERT_HEAD(&to->handles, handle, siblings);
+		directory_ref(to->directory);
+		directory_unref(node->directory);
+	}
 }
 
 int node_gone(const struct node *node)
@@ -178,6 +300,9 @@ void directory_unref(struct directory *directory)
 	if (--directory->refs)
 		return;
 	LIST_REMOVE(directory, alive);
+	for (size_t i = 0; i < directory->control_count; i++)
+		node_end(&directory->controls[i]);
+	node_end(&directory->node);
 	tdestroy(directory->by_name, keep_node);
 	free(directory->entries);
 	free(directory->controls);
@@ -206,7 +331,7 @@ struct handle *handle_new(struct node *node, int flags)
 	if (!handle)
 		return NULL;
 	handle->node = node;
-	handle->flags = flags;
+	handle->flags = handle->asked = flags;
 	handle->opener = node->directory->tree->caller;
 	LIST_INSERT_HEAD(&node->handles, handle, siblings);
 	directory_ref(node->directory);
@@ -217,6 +342,7 @@ void handle_free(struct handle *handle)
 {
 	struct node *node = handle->node;
 	struct directory *directory = node->directory;
+	bool gone = handle->gone;
 
 	parked_drop(&node->parked, handle, EINTR);
 	LIST_REMOVE(handle, siblings);
@@ -224,7 +350,8 @@ void handle_free(struct handle *handle)
 		fuse_pollhandle_destroy(handle->poll);
 	free(handle->text);
 	free(handle);
-	check_idle(node);
+	if (!gone)
+		node_check_idle(node);
 	directory_unref(directory);
 }
 
@@ -253,6 +380,11 @@ void node_close_handles(struct node *node)
 {
 	struct handle *handle;
 
-	while ((handle = LIST_FIRST(&node->handles)))
+	/* The node may go with the last of them. */
+	for (handle = LIST_FIRST(&node->handles); handle;) {
+		struct handle *next = LIST_NEXT(handle, siblings);
+
 		handle_free(handle);
+		handle = next;
+	}
 }

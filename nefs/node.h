@@ -28,6 +28,14 @@ struct tree;
 LIST_HEAD(directory_list, directory);
 LIST_HEAD(handle_list, handle);
 LIST_HEAD(text_log_list, text_log);
+LIST_HEAD(node_list, node);
+
+/* All nodes by their id: zeroed, none. */
+struct node_ids {
+	struct node_list first[64]; /* until there are more */
+	struct node_list *lists;    /* NULL: the first */
+	size_t size, count;	    /* of lists, a power of two; of nodes */
+};
 
 /*
  * The largest request, and what stat(2) advises to use: bytes. A read waits behind one or two of them
@@ -55,7 +63,7 @@ struct node_ops {
 	void (*owned)(struct node *node);
 	/* After node_changed did its part. May be NULL. */
 	void (*changed)(struct node *node);
-	/* The kernel has forgotten it and no handle is open on it. May free it. May be NULL. */
+	/* It has no name and nobody has it open: frees it, after node_end. NULL: never. */
 	void (*idle)(struct node *node);
 };
 
@@ -68,7 +76,8 @@ struct node {
 	bool uncached;		       /* its attributes change without node_changed */
 	bool steady;		       /* its size never changes */
 	bool paged;		       /* the kernel's page cache may have some of its content */
-	uint64_t ino;		       /* st_ino; never used twice */
+	uint64_t ino;		       /* st_ino and the kernel's node id; never used twice */
+	LIST_ENTRY(node) by_id;	       /* in tree->ids */
 	uint64_t lookups;	       /* the kernel's references */
 	mode_t mode;		       /* type and permissions */
 	uid_t uid;
@@ -88,7 +97,7 @@ struct directory_ops {
 	int (*rmdir)(struct directory *directory, struct nefs_error *err);
 	/* rename(2) of it to another name in its parent. */
 	int (*rename)(struct directory *directory, const char *name, struct nefs_error *err);
-	/* May a control file in it be unlinked now? 0 or a negative errno. */
+	/* May a control file in it be unlinked, or renamed away, now? 0 or a negative errno. */
 	int (*unlink)(struct directory *directory, const char *name, struct nefs_error *err);
 	/*
 	 * Something in it, or in a directory below without an `error` file, was refused to this user
@@ -113,6 +122,7 @@ struct directory {
 	size_t control_count;
 	struct node **entries; /* what else has a name in it, by st_ino */
 	size_t entry_count, entry_room;
+	size_t subdirectories;	   /* of these */
 	void *by_name;		   /* tsearch(3) tree of the same */
 	struct staging *staging;   /* files can be staged in it; else NULL */
 	struct text_log_list logs; /* the text that grows in it */
@@ -120,7 +130,8 @@ struct directory {
 	char *error_about;	   /* the name that it is about; NULL: none in particular */
 	struct node *error_node;   /* that file; NULL: its parent's serves */
 	unsigned int refs;
-	bool removed; /* its name is gone */
+	bool removed;		   /* its name is gone */
+	struct handle_list former; /* handles that are `gone` */
 };
 
 /* An open file. */
@@ -129,7 +140,9 @@ struct handle {
 	struct node *node;
 	int flags;   /* of open(2), as fcntl(2) changed them since */
 	bool paging; /* what is being read or written is a page of the kernel's cache */
+	int asked;   /* of open(2) */
 	uid_t opener;
+	bool gone;     /* its file was removed or made anew: ENODEV */
 	uint64_t seen; /* node->changes when last read; 0: never */
 	struct fuse_pollhandle *poll;
 
@@ -146,9 +159,30 @@ struct handle {
 void node_init(struct node *node, const struct node_ops *ops, struct directory *directory,
 	mode_t mode, uid_t uid, gid_t gid, const struct timespec *made);
 
-/* The node id for the kernel: 1 is the root, else the address. */
+/* It is about to be freed. */
+void node_end(struct node *node);
+
+/*
+ * The node id for the kernel. NULL: there is none any more, as the file was made anew, or is gone. A
+ * directory that the kernel remembers is always there.
+ */
 fuse_ino_t node_id(const struct node *node);
 struct node *node_from_id(struct tree *tree, fuse_ino_t id);
+
+/* Frees what the ids were kept in, once there is none. */
+void node_ids_release(struct node_ids *ids);
+
+/*
+ * The name of a row stands for another file from now on: what the kernel remembers by the old id is
+ * answered with ESTALE, upon which it looks the name up again, and what is open on it with ENODEV.
+ */
+void node_renew(struct node *node);
+
+/* What is open on a node is open on this other one from now on. */
+void node_hand_over(struct node *node, struct node *to);
+
+/* It lost its name, or a handle: frees it, if that was the last that kept it. */
+void node_check_idle(struct node *node);
 
 /* The kernel has learnt of the node once more, or forgets it (lookups as in FORGET). */
 void node_remember(struct node *node);
@@ -160,8 +194,9 @@ void node_stat(struct node *node, struct stat *attributes);
 /* How long the kernel may keep its attributes. */
 double node_cache_seconds(const struct node *node);
 
-/* Its times are now: it was written. */
+/* Its times are now: it was written; or only its st_ctime is: its name or mode changed. */
 void node_written(struct node *node);
+void node_renamed(struct node *node);
 
 /*
  * The node has new content: wakes its pollers, drops the kernel's cached attributes, and does what

@@ -19,7 +19,8 @@ static void on_interrupt(fuse_req_t req, void *data)
 	struct parked *parked = data;
 
 	LIST_REMOVE(parked, siblings);
-	answer(parked, -EINTR);
+	/* A write or rename has done its part: it only waited to tell how that went on. */
+	answer(parked, parked->answer ? 0 : -EINTR);
 }
 
 struct parked *parked_add(struct parked_list *list, fuse_req_t req)

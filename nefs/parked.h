@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Requests whose answer has to wait. Reads may wait as long as they like; a write or rename of
- * `start` waits a bounded time (docs/architecture.md §3). A signal to the caller answers EINTR. Loop
- * thread.
+ * `start` waits a bounded time (docs/architecture.md §3). A signal to the caller answers a read with EINTR,
+ * and ends the wait of the others as that time does. Loop thread.
  */
 #ifndef NEFS_PARKED_H
 #define NEFS_PARKED_H
@@ -21,7 +21,7 @@ struct parked {
 	struct handle *handle; /* reads: tried again with it; else NULL */
 	size_t size;	       /* reads: asked for; writes: to be confirmed */
 	off_t offset;
-	/* Answers the request with this result (0 or a negative errno); not for reads. */
+	/* Answers the request with this result (0 or a negative errno); NULL for reads. */
 	void (*answer)(struct parked *parked, int result);
 	void *context; /* for answer */
 	int kind;      /* for the owner of the list */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "staging.h"
+#include "control.h"
 #include "directory.h"
+#include "text_log.h"
 #include "tree.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <nefs/cleanup.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,22 +19,29 @@ void staging_init(struct staging *staging, struct directory *directory)
 	directory->staging = staging;
 }
 
-/* May one more name be staged? */
-static int check_name(struct directory *directory, const char *name, struct nefs_error *err)
+static int check_count(const struct directory *directory, const char *name, struct nefs_error *err)
+{
+	if (directory->staging->count < STAGED_COUNT_MAX)
+		return 0;
+	return nefs_error_set(err, ENOSPC,
+		"%s: %d files are staged here already, which is the limit; remove what is left of "
+		"earlier attempts",
+		name, STAGED_COUNT_MAX);
+}
+
+int staging_check(struct directory *directory, const char *name, struct nefs_error *err)
 {
 	if (!directory->staging)
 		return nefs_error_set(err, EPERM, "%.64s: only directories can be made here", name);
 	if (directory_find(directory, name))
 		return nefs_error_set(err, EEXIST, "%.64s exists already", name);
+	/* Hidden, perhaps: there is no other file of that name. */
+	if (directory_row(directory, name) || text_log_owns(directory, name))
+		return nefs_error_set(err, EACCES, "%.64s is made by nefs alone", name);
 	if (strlen(name) > NAME_MAX)
 		return nefs_error_set(
 			err, ENAMETOOLONG, "a file name has at most %d bytes", NAME_MAX);
-	if (directory->staging->count >= STAGED_COUNT_MAX)
-		return nefs_error_set(err, ENOSPC,
-			"%s: %d files are staged here already, which is the limit; remove what is left "
-			"of earlier attempts",
-			name, STAGED_COUNT_MAX);
-	return 0;
+	return check_count(directory, name, err);
 }
 
 /* ---- files ---- */
@@ -90,13 +99,11 @@ static uint64_t staged_size(struct node *node)
 	return staged_of(node)->file->size;
 }
 
-/* Frees it if it has no name either. */
 static void staged_idle(struct node *node)
 {
 	struct staged *staged = staged_of(node);
 
-	if (node->name)
-		return;
+	node_end(node);
 	LIST_REMOVE(staged, known);
 	spool_file_unref(staged->file);
 	free(staged);
@@ -117,34 +124,54 @@ struct staged *staged_of(struct node *node)
 	return node->ops == &staged_node_ops ? (struct staged *)node : NULL;
 }
 
-int staged_create(struct directory *directory, const char *name, mode_t mode, uid_t uid, gid_t gid,
-	struct staged **result, struct nefs_error *err)
+/* One without a name, of this file, which is its own then; NULL: out of memory, and it stays the caller's. */
+static struct staged *staged_new(
+	struct directory *directory, struct spool_file *file, mode_t mode, uid_t uid, gid_t gid)
 {
-	NEFS_AUTO_FREE struct staged *staged = NULL;
+	struct staged *staged = calloc(1, sizeof(*staged));
 	struct timespec now;
-	int failed = check_name(directory, name, err);
 
-	if (failed)
-		return failed;
-	staged = calloc(1, sizeof(*staged));
 	if (!staged)
-		return nefs_error_set(err, ENOMEM, "out of memory for a staged file");
-	failed = spool_file_new(directory->tree->spool, &staged->file, err);
-	if (failed)
-		return failed;
+		return NULL;
 	clock_gettime(CLOCK_REALTIME, &now);
+	staged->file = file;
 	node_init(&staged->node, &staged_node_ops, directory, S_IFREG | (mode & 07777), uid, gid,
 		&now);
 	/* It may become a control file by a rename that the kernel does not look through. */
 	staged->node.uncached = true;
+	LIST_INSERT_HEAD(&directory->staging->known, staged, known);
+	return staged;
+}
+
+/* Gives it a name, or, without memory for that, frees it. */
+static int give_name(struct staged *staged, const char *name, struct nefs_error *err)
+{
+	struct directory *directory = staged->node.directory;
+
 	if (directory_add(directory, &staged->node, name)) {
-		spool_file_unref(staged->file);
+		node_check_idle(&staged->node);
 		return nefs_error_set(err, ENOMEM, "out of memory for a staged file");
 	}
-	LIST_INSERT_HEAD(&directory->staging->known, staged, known);
 	directory->staging->count++;
-	*result = nefs_take_ptr(staged);
 	return 0;
+}
+
+int staged_create(struct directory *directory, const char *name, mode_t mode, uid_t uid, gid_t gid,
+	struct staged **result, struct nefs_error *err)
+{
+	struct spool_file *file;
+	int failed = staging_check(directory, name, err);
+
+	if (!failed)
+		failed = spool_file_new(directory->tree->spool, &file, err);
+	if (failed)
+		return failed;
+	*result = staged_new(directory, file, mode, uid, gid);
+	if (!*result) {
+		spool_file_unref(file);
+		return nefs_error_set(err, ENOMEM, "out of memory for a staged file");
+	}
+	return give_name(*result, name, err);
 }
 
 void staged_unlink(struct staged *staged)
@@ -153,91 +180,103 @@ void staged_unlink(struct staged *staged)
 
 	directory_remove(node->directory, node);
 	node->directory->staging->count--;
-	if (!node->lookups && LIST_EMPTY(&node->handles))
-		staged_idle(node);
+	node_check_idle(node);
 }
 
-/* ---- lock directories ---- */
+/* ---- backups ---- */
 
-static int rmdir_lock(struct directory *lock, struct nefs_error *err)
+/* A file with what a row holds now; the caller's reference. */
+static int file_of_row(struct node *row, struct spool_file **file, struct nefs_error *err)
 {
-	lock->parent->staging->count--;
-	directory_removed(lock);
-	return 0;
+	const struct control *control = row->control;
+	char *text;
+	size_t size;
+	ssize_t written;
+	int failed;
+
+	*file = control->ops && control->ops->content ? control->ops->content(row) : NULL;
+	if (*file)
+		return 0;
+	failed = spool_file_new(row->directory->tree->spool, file, err);
+	if (failed || !control->show)
+		return failed;
+	if (control_render(row, &text, &size)) {
+		spool_file_unref(*file);
+		return nefs_error_set(err, ENOMEM, "out of memory for what %s holds", row->name);
+	}
+	written = size ? spool_write(*file, text, size, 0, err) : 0;
+	free(text);
+	if (written < 0)
+		spool_file_unref(*file);
+	return written < 0 ? (int)written : 0;
 }
 
-static void destroy_lock(struct directory *lock)
+int staged_backup(struct node *row, struct directory *to, const char *name, struct nefs_error *err)
 {
-	free(lock);
-}
+	struct node *target = directory_find(to, name);
+	struct spool_file *file;
+	struct staged *staged;
+	int failed;
 
-static const struct directory_ops lock_ops = { .rmdir = rmdir_lock, .destroy = destroy_lock };
-
-static bool ends_with(const char *text, const char *end)
-{
-	size_t length = strlen(text), tail = strlen(end);
-
-	return length > tail && strcmp(text + length - tail, end) == 0;
-}
-
-int staging_mkdir(struct directory *directory, const char *name, mode_t mode, uid_t uid, gid_t gid,
-	struct node **made, struct nefs_error *err)
-{
-	struct directory *lock;
-	int failed = check_name(directory, name, err);
-
+	if (target && !staged_of(target))
+		return nefs_error_set(err, EISDIR, "%.64s is a directory", name);
+	failed = target ? 0 : check_count(to, name, err);
+	if (!failed)
+		failed = file_of_row(row, &file, err);
 	if (failed)
 		return failed;
-	if (!ends_with(name, ".lock"))
-		return nefs_error_set(err, EPERM,
-			"%.64s: an enclave's directory holds no directories but a tool's *.lock",
-			name);
-	lock = calloc(1, sizeof(*lock));
-	if (!lock)
-		return nefs_error_set(err, ENOMEM, "out of memory for a lock directory");
-	directory_init(lock, directory->tree, &lock_ops, mode & 07777, uid, gid);
-	lock->node.uncached = true;
-	if (directory_add(directory, &lock->node, name)) {
-		directory_unref(lock);
-		return nefs_error_set(err, ENOMEM, "out of memory for a lock directory");
+	staged = staged_new(to, file, row->mode, row->uid, row->gid);
+	if (!staged) {
+		spool_file_unref(file);
+		return nefs_error_set(err, ENOMEM, "out of memory for a staged file");
 	}
-	directory->staging->count++;
-	*made = &lock->node;
+	staged->node.atime = row->atime;
+	staged->node.mtime = row->mtime;
+	if (target)
+		staged_unlink(staged_of(target));
+	failed = give_name(staged, name, err);
+	if (failed)
+		return failed;
+	node_hand_over(row, &staged->node);
+	control_withdraw(row);
 	return 0;
+}
+
+/* ---- names that look like settings ---- */
+
+void staged_name_told(struct directory *directory, const char *name)
+{
+	struct node *node = directory_find(directory, name);
+	struct nefs_error note = { 0 };
+	char names[256] = "";
+	size_t used = 0;
+
+	/* Tools put a dot, a digit or a capital into the names of what they stage. */
+	if (!node || !staged_of(node) || !directory->error_node ||
+		strspn(name, "abcdefghijklmnopqrstuvwxyz_") != strlen(name))
+		return;
+	for (size_t i = 0; i < directory->control_count && used < sizeof(names); i++)
+		if (control_is_settable(&directory->controls[i]))
+			used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s",
+				used ? ", " : "", directory->controls[i].name);
+	nefs_error_set(&note, ENOENT,
+		"%.64s sets nothing; the settings are %s. Rename it over one of them, or remove it",
+		name, names);
+	control_set_error(directory, name, note.text);
 }
 
 /* ---- all of them ---- */
-
-void staging_unlink_all(struct directory *directory)
-{
-	struct node *node = directory_next(directory, 0);
-
-	while (node) {
-		struct node *next = directory_next(directory, node->ino);
-		struct staged *staged = staged_of(node);
-
-		if (staged)
-			staged_unlink(staged);
-		else if (node->directory->ops == &lock_ops)
-			rmdir_lock(node->directory, NULL);
-		node = next;
-	}
-}
 
 void staging_release(struct directory *directory)
 {
 	struct staged *staged;
 
 	while ((staged = LIST_FIRST(&directory->staging->known))) {
-		/* Kept until its handles, its name and the kernel's references are gone. */
-		staged->node.lookups++;
+		bool named = staged->node.name != NULL;
+
+		/* Without a name it is gone with the last of them. */
 		node_close_handles(&staged->node);
-		if (staged->node.name)
+		if (named)
 			staged_unlink(staged);
-		staged->node.lookups--;
-		if (staged->node.lookups)
-			node_forget(&staged->node, UINT64_MAX);
-		else
-			staged_idle(&staged->node);
 	}
 }

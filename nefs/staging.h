@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What configuration tools make next to the control files before they rename it over one: staged
- * files and *.lock directories (docs/facts/fuse.md §3). They are entries of a directory that has a
- * struct staging. Loop thread.
+ * files (docs/facts/fuse.md §3). They are entries of a directory that has a struct staging, or of one
+ * in that (staging_directory.h). Loop thread.
  */
 #ifndef NEFS_STAGING_H
 #define NEFS_STAGING_H
@@ -18,17 +18,21 @@ LIST_HEAD(staged_list, staged);
 /* What is staged in a directory: a member of the object that the directory is in. */
 struct staging {
 	struct staged_list known; /* all files, until they are freed */
-	unsigned int count;	  /* of names: files and lock directories */
+	unsigned int count;	  /* of names: files, and directories of such */
 };
 
 struct staged {
 	struct node node;	  /* first */
 	LIST_ENTRY(staged) known; /* in its directory's staging */
 	struct spool_file *file;
+	struct node *row; /* the control file whose outcome its rename waits for */
 };
 
 /* Lets files be staged in a directory. */
 void staging_init(struct staging *staging, struct directory *directory);
+
+/* May one more name be staged in it? The errnos of staged_create. */
+int staging_check(struct directory *directory, const char *name, struct nefs_error *err);
 
 /*
  * Makes a file. ENOSPC beyond STAGED_COUNT_MAX or what the spool says, EEXIST, ENAMETOOLONG, ENOMEM;
@@ -37,18 +41,24 @@ void staging_init(struct staging *staging, struct directory *directory);
 int staged_create(struct directory *directory, const char *name, mode_t mode, uid_t uid, gid_t gid,
 	struct staged **staged, struct nefs_error *err);
 
-/* The directory operation of mkdir(2) where files can be staged: a tool's NAME.lock. */
-int staging_mkdir(struct directory *directory, const char *name, mode_t mode, uid_t uid, gid_t gid,
-	struct node **made, struct nefs_error *err);
-
 /* The staged file that a node is, or NULL. */
 struct staged *staged_of(struct node *node);
 
-/* Takes its name; it goes when nothing refers to it any more. */
+/* Takes its name; it goes when nobody has it open any more, whatever the kernel remembers. */
 void staged_unlink(struct staged *staged);
 
-/* Takes the names of all: rmdir. */
-void staging_unlink_all(struct directory *directory);
+/*
+ * Renames a settable row away: what it holds becomes a staged file with its mode, owner and times, which
+ * takes the place of one of that name; who has the row open has that file. The row is reset and hidden.
+ * The errnos of staged_create but EEXIST; EISDIR.
+ */
+int staged_backup(struct node *row, struct directory *to, const char *name, struct nefs_error *err);
+
+/*
+ * A file of this name was made: if it looks like that of a setting, misspelt or of a later version, `error`
+ * says that it is none.
+ */
+void staged_name_told(struct directory *directory, const char *name);
 
 /* Frees all, whatever the kernel still knows of them: the mount is gone. */
 void staging_release(struct directory *directory);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "text_log.h"
+#include "control.h"
 #include "directory.h"
 #include "notifier.h"
 #include "tree.h"
@@ -73,9 +74,21 @@ static bool make_room(struct text_segment *segment, size_t size)
 
 /* ---- what a file does as a node ---- */
 
+/* For root, too, whom the kernel lets pass. */
+static int refuse_write(struct node *node)
+{
+	struct nefs_error err = { 0 };
+
+	nefs_error_set(&err, EACCES, "it can only be read");
+	if (node->name)
+		control_outcome(node->directory, node->name, &err);
+	return -EACCES;
+}
+
 static int open_segment(struct handle *handle)
 {
-	return (handle->flags & O_ACCMODE) == O_RDONLY ? 0 : -EACCES;
+	/* O_TRUNC writes, too. */
+	return (handle->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY ? 0 : refuse_write(handle->node);
 }
 
 static void read_segment(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
@@ -107,10 +120,9 @@ static void write_segment(
 	fuse_reply_err(req, EBADF);
 }
 
-/* As for a control file: truncation changes nothing. */
 static int resize_segment(struct node *node, uint64_t size)
 {
-	return node_gone(node);
+	return node_gone(node) ? -ENODEV : refuse_write(node);
 }
 
 static unsigned int poll_segment(struct handle *handle)
@@ -155,8 +167,7 @@ static void segment_idle(struct node *node)
 {
 	struct text_segment *segment = segment_of(node);
 
-	if (node->name)
-		return;
+	node_end(node);
 	LIST_REMOVE(segment, siblings);
 	give_back_text(segment);
 	free(segment);
@@ -221,11 +232,7 @@ static void drop(struct text_segment *segment)
 	struct node *node = &segment->node;
 
 	directory_remove(node->directory, node);
-	if (!LIST_EMPTY(&node->handles))
-		return;
-	give_back_text(segment);
-	if (!node->lookups)
-		segment_idle(node);
+	node_check_idle(node);
 }
 
 /* Whoever collects files that are open and have no name gets no more than this of the memory. */
@@ -259,6 +266,7 @@ int text_log_init(struct text_log *log, struct directory *directory,
 	if (!first)
 		return -ENOMEM;
 	if (directory_add(directory, &first->node, name)) {
+		node_end(&first->node);
 		free(first);
 		return -ENOMEM;
 	}
@@ -295,6 +303,7 @@ static bool rotate(struct text_log *log)
 	if (log->older)
 		drop(nefs_take_ptr(log->older));
 	if (directory_add(log->directory, &fresh->node, log->older_name)) {
+		node_end(&fresh->node);
 		free(fresh);
 		return false;
 	}
@@ -501,16 +510,9 @@ void text_log_release(struct text_log *log)
 	if (!log->directory)
 		return;
 	text_log_unlink(log);
-	while ((segment = LIST_FIRST(&log->segments))) {
-		/* Kept until its handles and the kernel's references are gone. */
-		segment->node.lookups++;
+	/* Without a name each is gone with the last of its handles. */
+	while ((segment = LIST_FIRST(&log->segments)))
 		node_close_handles(&segment->node);
-		segment->node.lookups--;
-		if (segment->node.lookups)
-			node_forget(&segment->node, UINT64_MAX);
-		else
-			segment_idle(&segment->node);
-	}
 	free(nefs_take_ptr(log->spare));
 	LIST_REMOVE(log, siblings);
 	log->directory = NULL;

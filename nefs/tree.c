@@ -21,7 +21,11 @@ void tree_drop_requests(struct tree *tree)
 /* Forgets all that refers to a directory from outside, and its name; it may be gone then. */
 static void release(struct directory *directory)
 {
+	struct handle *handle;
+
 	directory_ref(directory);
+	while ((handle = LIST_FIRST(&directory->former)))
+		handle_free(handle);
 	if (directory->staging)
 		staging_release(directory);
 	while (!LIST_EMPTY(&directory->logs))
@@ -43,6 +47,7 @@ void tree_release(struct tree *tree)
 
 	while ((directory = LIST_FIRST(&tree->alive)))
 		release(directory);
+	node_ids_release(&tree->ids);
 	if (tree->render)
 		fclose(tree->render);
 	free(tree->rendered);

@@ -26,8 +26,9 @@ struct tree {
 	struct notifier *notifier;    /* NULL: inotify is told nothing */
 	struct spool *spool;	      /* where staged files are */
 	struct log *log;	      /* NULL: refusals are not logged */
-	uint64_t last_ino;	      /* given to a node; the root's is 1 */
-	uid_t caller;		      /* whose request is being served, or TREE_NO_CALLER */
+	struct node_ids ids;
+	uint64_t last_ino; /* given to a node; the root's is 1, FUSE_ROOT_ID */
+	uid_t caller;	   /* whose request is being served, or TREE_NO_CALLER */
 	/* What control files are rendered with, kept: a new stream zeroes 8 KiB first. NULL at first. */
 	FILE *render;
 	char *rendered;

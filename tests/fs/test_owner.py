@@ -168,6 +168,8 @@ def test_delegation_survives_a_life_and_a_commit(enclave):
     enclave.stop()
     enclave.reaches("stopped")
     enclave.put("staged", b"128M\n", os.O_WRONLY | os.O_CREAT)
+    os.chown(enclave.path("staged"), NOBODY, NOBODY)
+    os.chmod(enclave.path("staged"), 0o644)
     os.rename(enclave.path("staged"), enclave.path("memory"))
     assert ids(enclave.path("memory")) == (NOBODY, NOBODY, 0o644)
     assert as_nobody(put, enclave.path("memory"), b"64M") == "OK"

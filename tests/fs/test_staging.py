@@ -5,6 +5,7 @@ import socket
 import stat
 
 import pytest
+from eif_image import SMALL
 from harness import RENAME_EXCHANGE, RENAME_NOREPLACE, fd_outcome, get, outcome, put, renameat2
 from nefs_mount import READ_ONLY, SETTABLE
 
@@ -179,13 +180,38 @@ def test_commit(enclave):
     assert outcome(os.stat, enclave.path("staged")) == "ENOENT"
 
 
-def test_commit_keeps_mode_and_owner_of_the_control_file(enclave):
+def attributes(path):
+    status = os.stat(path)
+    return (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_atime,
+            status.st_mtime)
+
+
+CARRIED = (0o600, 12, 34, 1000000000, 1100000000)
+
+
+def dress(path):
+    os.chmod(path, CARRIED[0])
+    os.chown(path, *CARRIED[1:3])
+    os.utime(path, CARRIED[3:])
+
+
+def test_commit_carries_mode_owner_and_times(enclave):
+    """As any rename does: what compares them converges."""
     staged = stage(enclave, b"128M\n")
-    os.chmod(staged, 0o600)
-    os.chown(staged, 12, 34)
+    dress(staged)
+    before = os.stat(enclave.path("memory"))
     os.rename(staged, enclave.path("memory"))
-    status = os.stat(enclave.path("memory"))
-    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o644, 0, 0)
+    assert attributes(enclave.path("memory")) == CARRIED
+    assert os.stat(enclave.path("memory")).st_ctime_ns > before.st_ctime_ns
+
+
+def test_refused_commit_carries_nothing(enclave):
+    before = attributes(enclave.path("memory"))
+    staged = stage(enclave, b"512MB\n")
+    dress(staged)
+    assert outcome(os.rename, staged, enclave.path("memory")) == "EINVAL"
+    assert attributes(enclave.path("memory")) == before
+    assert attributes(staged) == CARRIED
 
 
 @pytest.mark.parametrize("content,code", [(b"512MB", "EINVAL"), (b"62M", "ERANGE"),
@@ -267,18 +293,89 @@ def test_exchange_is_not_a_commit(enclave):
     assert enclave.get("memory") == b"64M\n" and get(staged) == b"128M\n"
 
 
-@pytest.mark.parametrize("target", ["elsewhere", "memory~", "vcpus", "x.lock"])
-@pytest.mark.parametrize("name", ["memory", "state", "image", "start"])
-def test_a_control_file_cannot_be_renamed(enclave, name, target):
-    assert outcome(os.rename, enclave.path(name), enclave.path(target)) == "EPERM"
+# ---- Control files renamed away: backups ----
+
+SAMPLES = {"memory": (b"64M\n", b""), "vcpus": (b"2\n", b""), "cpus": (b"2-3\n", b""),
+           "image": (SMALL, b""), "cid": (b"77\n", b"0\n"), "debug": (b"1\n", b"0\n"),
+           "boot_timeout": (b"9\n", b"0\n"), "start": (b"0\n", b"0\n")}
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_renamed_away_it_is_a_backup(enclave, name):
+    value, default = SAMPLES[name]
+    path, backup = enclave.path(name), enclave.path(name + ".bak")
+    enclave.set(name, value)
+    dress(path)
+    assert outcome(os.rename, path, backup) == "OK"
+    assert get(backup) == value
+    assert attributes(backup)[:3] + attributes(backup)[4:] == CARRIED[:3] + CARRIED[4:]
+    assert name not in enclave.listing() and name + ".bak" in enclave.listing()
+    assert outcome(os.stat, path) == "ENOENT"
+    assert enclave.put(name, b"", CREATE_NEW) == "OK"
+    assert enclave.get(name) == default and get(backup) == value
+    assert outcome(os.rename, backup, path) == "OK"
+    assert enclave.get(name) == value
+
+
+def test_a_backup_takes_the_place_of_an_older_one(enclave):
+    for value in (b"64M\n", b"128M\n", b"256M\n"):
+        enclave.put("memory", value, CREATE)
+        assert outcome(os.rename, enclave.path("memory"), enclave.path("memory~")) == "OK"
+        assert enclave.get("memory~") == value
+    assert enclave.listing().count("memory~") == 1
+
+
+def test_a_backup_of_what_runs(running):
+    """What runs does not hang on it; its command keeps its name."""
+    running.set("memory", b"128M\n")
+    assert outcome(os.rename, running.path("memory"), running.path("memory.bak")) == "OK"
+    assert outcome(os.rename, running.path("image"), running.path("image.bak")) == "OK"
+    assert running.state == "running" and running.get("image.bak") == SMALL
+    assert outcome(os.rename, running.path("start"), running.path("start.bak")) == "EBUSY"
+    assert b"start" in running.error
+    assert outcome(os.rename, running.path("image.bak"), running.path("image")) == "OK"
+    assert running.get("image") == SMALL
+
+
+def test_backups_count_as_staged(enclave):
+    for i in range(64):
+        enclave.put(f"{i}", b"", CREATE_NEW)
+    enclave.set("memory", b"64M\n")
+    assert outcome(os.rename, enclave.path("memory"), enclave.path("memory~")) == "ENOSPC"
+    assert enclave.get("memory") == b"64M\n"
+    assert outcome(os.rename, enclave.path("memory"), enclave.path("1")) == "OK"
+    assert enclave.get("1") == b"64M\n"
+
+
+def test_who_has_it_open_has_the_backup(enclave):
+    """As with any rename: perl -i.bak of old, for one, reads on."""
+    enclave.set("memory", b"64M\n")
+    fd = os.open(enclave.path("memory"), os.O_RDONLY)
+    try:
+        os.rename(enclave.path("memory"), enclave.path("memory.bak"))
+        enclave.put("memory", b"128M\n", CREATE_NEW)
+        assert fd_outcome(fd) == b"64M\n"
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("name,target,code", [
+    ("memory", "vcpus", "EPERM"), ("memory", "state", "EPERM"), ("state", "elsewhere", "EPERM"),
+    ("state", "memory", "EPERM"), ("memory", "x.lock", "EISDIR")])
+def test_what_cannot_be_renamed_away(enclave, name, target, code):
+    os.mkdir(enclave.path("x.lock"))
+    assert outcome(os.rename, enclave.path(name), enclave.path(target)) == code
     assert name in enclave.listing()
+    if code == "EPERM":
+        assert enclave.error.count(b"\n") == 1
 
 
-def test_a_control_file_cannot_be_moved_away(mount):
+def test_a_control_file_cannot_be_moved_to_another_enclave(mount):
+    """mv copies, then."""
     first, second = mount.enclave(), mount.enclave()
     first.set("memory", b"64M\n")
-    assert outcome(os.rename, first.path("memory"), second.path("memory")) == "EPERM"
-    assert outcome(os.rename, first.path("memory"), mount.path("memory")) == "EPERM"
+    assert outcome(os.rename, first.path("memory"), second.path("memory")) == "EXDEV"
+    assert outcome(os.rename, first.path("memory"), mount.path("memory")) == "EXDEV"
     assert first.get("memory") == b"64M\n" and second.get("memory") == b""
 
 
@@ -332,7 +429,6 @@ def test_commit_brings_a_hidden_file_back(enclave):
     assert outcome(os.rename, stage(enclave, b"128M\n"), enclave.path("memory")) == "OK"
     assert enclave.get("memory") == b"128M\n"
     assert enclave.put("memory", b"x") == "EINVAL"
-    assert enclave.mode("memory") == 0o644
 
 
 def test_refused_commit_onto_a_hidden_file(enclave):
@@ -349,21 +445,50 @@ def test_recreated_file_is_checked_as_before(enclave):
     assert enclave.put("memory", b"64M") == "OK"
 
 
-def test_an_fd_open_across_unlink(enclave):
-    enclave.set("memory", b"64M\n")
-    fd = os.open(enclave.path("memory"), os.O_RDONLY)
+@pytest.mark.parametrize("again", ["create", "rename"])
+@pytest.mark.parametrize("name,value", [("memory", b"64M\n"), ("image", SMALL)])
+def test_what_is_made_anew_is_another_file(enclave, name, value, again):
+    """An fd of the one before neither reads nor writes it."""
+    enclave.set(name, value)
+    before = os.stat(enclave.path(name)).st_ino
+    fd = os.open(enclave.path(name), os.O_RDWR)
     try:
-        os.unlink(enclave.path("memory"))
-        assert fd_outcome(fd) in (b"", b"64M\n", "ENODEV", "ENOENT")
+        os.unlink(enclave.path(name))
+        assert fd_outcome(fd) == "ENODEV"
+        if again == "create":
+            assert enclave.put(name, value, CREATE_NEW) == "OK"
+        else:
+            os.rename(stage(enclave, value), enclave.path(name))
+        assert os.stat(enclave.path(name)).st_ino != before
+        assert fd_outcome(fd) == "ENODEV"
+        assert outcome(os.write, fd, value) == "ENODEV"
+        assert outcome(os.fstat, fd) in ("ESTALE", "OK")
+        assert enclave.get(name) == value
     finally:
         os.close(fd)
+    assert enclave.get(name) == value
 
 
-@pytest.mark.parametrize("name", sorted(READ_ONLY.keys() - {"journal", "console"}))
-def test_unlink_of_a_read_only_file_changes_nothing(enclave, name):
-    assert outcome(os.unlink, enclave.path(name)) == "OK"
-    assert name in enclave.listing()
-    assert outcome(os.stat, enclave.path(name)) == "OK"
+@pytest.mark.parametrize("name", sorted(READ_ONLY))
+def test_unlink_hides_a_read_only_file_until_the_next_start(ready, name):
+    assert outcome(os.unlink, ready.path(name)) == "OK"
+    assert name not in ready.listing()
+    assert outcome(os.stat, ready.path(name)) == "ENOENT"
+    assert outcome(os.unlink, ready.path(name)) == "ENOENT"
+    assert ready.put(name, b"x", CREATE_NEW) == "EACCES"
+    assert outcome(os.mknod, ready.path(name), stat.S_IFREG | 0o600) == "EACCES"
+    assert outcome(os.rename, stage(ready, b"x"), ready.path(name)) in ("EACCES", "EPERM")
+    assert ready.start() == "OK"
+    assert name in ready.listing()
+    assert outcome(os.stat, ready.path(name)) == "OK"
+
+
+@pytest.mark.parametrize("name", ["memory", "state"])
+def test_unlink_in_what_runs(running, name):
+    """Tools that remove before they write are told what to do instead."""
+    assert outcome(os.unlink, running.path(name)) == "EBUSY"
+    assert b"cp" in running.error and b"rename" in running.error
+    assert name in running.listing()
 
 
 @pytest.mark.parametrize("name", ["version", "backend", "events", "journal", "error"])
@@ -437,28 +562,114 @@ def test_nothing_can_be_made_in_sim(mount):
     assert outcome(os.mkdir, mount.path("sim/x.lock")) == "EPERM"
 
 
-@pytest.mark.parametrize("name", ["sub", ".hidden", "lock", "x.locked"])
-def test_other_directories(enclave, name):
-    assert outcome(os.mkdir, enclave.path(name)) == "EPERM"
-    assert name not in enclave.listing()
+# ---- Directories of staged files ----
 
-
-def test_lock_directories(enclave):
-    path = enclave.path("memory20240101-12-abc.lock")
-    assert outcome(os.mkdir, path) == "OK"
+@pytest.mark.parametrize("name", ["sub", ".~tmp~", "memory20240101-12-abc.lock", "a b"])
+def test_directory(enclave, name):
+    path = enclave.path(name)
+    assert outcome(os.mkdir, path, 0o750) == "OK"
+    assert name in enclave.listing() and enclave.mode(name) == 0o750
     assert os.path.isdir(path) and os.listdir(path) == []
     assert outcome(os.mkdir, path) == "EEXIST"
-    assert put(os.path.join(path, "x"), b"1", CREATE_NEW) == "EPERM"
     assert outcome(os.rmdir, path) == "OK"
     assert outcome(os.stat, path) == "ENOENT"
 
 
-def test_lock_directories_are_bounded(enclave):
-    """They count as staging does; nobody fills the daemon with them."""
-    results = [outcome(os.mkdir, enclave.path(f"{i}.lock")) for i in range(70)]
-    assert results[0] == "OK" and "ENOSPC" in results
-    for i in range(70):
-        outcome(os.rmdir, enclave.path(f"{i}.lock"))
+def test_files_in_a_directory(enclave):
+    enclave.set("memory", b"64M\n")
+    os.mkdir(enclave.path("sub"))
+    assert enclave.put("sub/memory", b"garbage", CREATE_NEW) == "OK"
+    assert enclave.get("sub/memory") == b"garbage" and enclave.get("memory") == b"64M\n"
+    assert os.listdir(enclave.path("sub")) == ["memory"]
+    assert outcome(os.rmdir, enclave.path("sub")) == "ENOTEMPTY"
+    assert outcome(os.mkdir, enclave.path("sub/below")) == "EPERM"
+    assert outcome(os.symlink, "x", enclave.path("sub/link")) == "EPERM"
+    assert outcome(os.unlink, enclave.path("sub/memory")) == "OK"
+    assert outcome(os.rmdir, enclave.path("sub")) == "OK"
+
+
+def test_renames_across(enclave):
+    enclave.set("memory", b"64M\n")
+    os.mkdir(enclave.path("sub"))
+    enclave.put("sub/memory", b"128M\n", CREATE_NEW)
+    dress(enclave.path("sub/memory"))
+    assert outcome(os.rename, enclave.path("sub/memory"), enclave.path("memory")) == "OK"
+    assert enclave.get("memory") == b"128M\n" and os.listdir(enclave.path("sub")) == []
+    assert attributes(enclave.path("memory")) == CARRIED
+    enclave.put("sub/bad", b"512MB\n", CREATE_NEW)
+    assert outcome(os.rename, enclave.path("sub/bad"), enclave.path("memory")) == "EINVAL"
+    assert b"512MB" in enclave.error and enclave.get("sub/bad") == b"512MB\n"
+    enclave.put("x", b"x", CREATE_NEW)
+    assert outcome(os.rename, enclave.path("x"), enclave.path("sub/y")) == "OK"
+    assert outcome(os.rename, enclave.path("sub/y"), enclave.path("z")) == "OK"
+    assert enclave.get("z") == b"x"
+    assert outcome(os.rename, enclave.path("memory"), enclave.path("sub/memory")) == "OK"
+    assert enclave.get("sub/memory") == b"128M\n" and "memory" not in enclave.listing()
+    assert outcome(os.rename, enclave.path("sub"), enclave.path("bus")) == "OK"
+    assert enclave.get("bus/memory") == b"128M\n"
+    os.mkdir(enclave.path("other"))
+    assert outcome(os.rename, enclave.path("other"), enclave.path("bus/other")) == "EPERM"
+    assert outcome(os.rename, enclave.path("other"), enclave.path("bus")) == "ENOTEMPTY"
+
+
+def test_a_moved_file_can_still_be_used(enclave):
+    os.mkdir(enclave.path("sub"))
+    fd = os.open(enclave.path("sub/x"), os.O_RDWR | os.O_CREAT)
+    try:
+        os.write(fd, b"one")
+        os.rename(enclave.path("sub/x"), enclave.path("x"))
+        os.rmdir(enclave.path("sub"))
+        assert os.pwrite(fd, b"two", 0) == 3 and os.fstat(fd).st_size == 3
+    finally:
+        os.close(fd)
+    assert enclave.get("x") == b"two"
+
+
+def test_directories_are_bounded(enclave):
+    """They count as files do, and so does what is in them."""
+    names = [enclave.path(f"{i}.lock") for i in range(40)]
+    assert [outcome(os.mkdir, name) for name in names] == ["OK"] * 40
+    files = [enclave.put(f"{i}.lock/x", b"", CREATE_NEW) for i in range(40)]
+    assert files == ["OK"] * 24 + ["ENOSPC"] * 16
+    assert outcome(os.mkdir, enclave.path("more")) == "ENOSPC"
+
+
+def test_rmdir_takes_directories_along(mount, enclave):
+    os.mkdir(enclave.path("sub"))
+    fd = os.open(enclave.path("sub/x"), CREATE_NEW)
+    try:
+        os.write(fd, b"x" * 100000)
+        assert outcome(os.rmdir, enclave.path()) == "OK"
+        assert outcome(os.stat, enclave.path("sub/x")) == "ENOENT"
+    finally:
+        os.close(fd)
+    assert mount.spooled() == []
+
+
+# ---- Names that look like settings ----
+
+@pytest.mark.parametrize("name", ["memry", "vcpu", "strat", "restart", "boot_timout"])
+def test_a_misspelt_setting_is_told(enclave, name):
+    enclave.put(name, b"1\n", CREATE)
+    assert enclave.error.startswith(name.encode() + b" sets nothing")
+    assert b"memory, vcpus, cpus, image" in enclave.error
+    os.unlink(enclave.path(name))
+    assert enclave.error == b""
+
+
+def test_a_misspelt_setting_that_is_renamed(enclave):
+    enclave.put("memry", b"64M\n", CREATE)
+    os.rename(enclave.path("memry"), enclave.path("memroy"))
+    assert enclave.error.startswith(b"memroy sets nothing")
+    os.rename(enclave.path("memroy"), enclave.path("memory"))
+    assert enclave.error == b"" and enclave.get("memory") == b"64M\n"
+
+
+@pytest.mark.parametrize("name", [".memory.swp", "4913", "memory~", "sedAbCdEf", "memory.tmp",
+                                  "MEMORY", "memory.bak"])
+def test_what_tools_stage_is_not_told(enclave, name):
+    enclave.put(name, b"1\n", CREATE)
+    assert enclave.error == b""
 
 
 @pytest.mark.parametrize("name", ["memory", "state"])

@@ -23,11 +23,22 @@ def listing(enclave):
     return enclave.listing()
 
 
+def without_backups(enclave):
+    return [name for name in enclave.listing() if name not in ("memory~", "memory.bak")]
+
+
 @tools()
 def test_changes_the_value(enclave, listing, tool):
     NAMED[tool](enclave.path("memory"), NEW)
     assert enclave.get("memory") == NEW
-    assert enclave.listing() == listing, "nothing is left behind"
+    assert without_backups(enclave) == listing, "nothing is left behind"
+
+
+@tools("backup")
+def test_keeps_a_backup(enclave, listing, tool):
+    NAMED[tool](enclave.path("memory"), NEW)
+    backups = set(enclave.listing()) - set(listing)
+    assert len(backups) == 1 and enclave.get(backups.pop()) == OLD
 
 
 @tools(without=EDITORS)
@@ -41,7 +52,7 @@ def test_twice_is_as_once(enclave, listing, tool):
     for _ in range(2):
         NAMED[tool](enclave.path("memory"), NEW)
     assert enclave.get("memory") == NEW
-    assert enclave.listing() == listing
+    assert without_backups(enclave) == listing
 
 
 @tools()

@@ -2,9 +2,10 @@
 """The tree of docs/interface.md: which files there are, their modes, sizes, owners."""
 import os
 import stat
+import time
 
 import pytest
-from harness import eventually, get, outcome, put
+from harness import eventually, get, outcome
 from nefs_mount import (ENCLAVE_FILES, LATER_FILES, LATER_ROOT, READ_ONLY, ROOT_FILES, SETTABLE,
                         SIM_FILES, is_sim)
 
@@ -80,6 +81,50 @@ def test_files_have_one_link(enclave):
     assert {os.stat(enclave.path(name)).st_nlink for name in ENCLAVE_FILES} == {1}
 
 
+def times_of(path):
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_ctime_ns
+
+
+def changes(path, call, *args):
+    """Does the call change the directory's mtime and ctime? The clock's tick is passed first."""
+    before = times_of(path)
+    eventually(lambda: time.time_ns() > max(before) + 20_000_000, "the clock stands still")
+    assert outcome(call, *args) == "OK"
+    return all(new > old for new, old in zip(times_of(path), before))
+
+
+def test_times_and_links_of_the_root(mount):
+    root, links = mount.root, os.stat(mount.root).st_nlink
+    assert changes(root, os.mkdir, mount.path("a"))
+    assert os.stat(root).st_nlink == links + 1
+    assert changes(root, os.rename, mount.path("a"), mount.path("b"))
+    assert changes(root, os.rmdir, mount.path("b"))
+    assert os.stat(root).st_nlink == links
+
+
+def test_times_and_links_of_an_enclave(enclave):
+    path = enclave.path()
+    assert os.stat(path).st_nlink == 2
+    assert changes(path, os.mkdir, enclave.path("sub"))
+    assert os.stat(path).st_nlink == 3
+    assert changes(path, enclave.put, "x", b"1", os.O_WRONLY | os.O_CREAT)
+    assert changes(enclave.path("sub"), os.rename, enclave.path("x"), enclave.path("sub/x"))
+    assert changes(enclave.path("sub"), os.unlink, enclave.path("sub/x"))
+    assert changes(path, os.rmdir, enclave.path("sub"))
+    assert os.stat(path).st_nlink == 2
+    assert changes(path, os.unlink, enclave.path("memory"))
+    assert changes(path, enclave.put, "memory", b"64M", os.O_WRONLY | os.O_CREAT)
+    assert changes(path, os.rename, enclave.path("memory"), enclave.path("memory~"))
+    assert changes(path, os.rename, enclave.path("memory~"), enclave.path("memory"))
+
+
+def test_what_comes_back_at_a_start_changes_the_directory(ready):
+    os.unlink(ready.path("state"))
+    assert changes(ready.path(), lambda: ready.set("start", b"1"))
+    assert "state" in ready.listing()
+
+
 def test_inode_numbers_differ(mount):
     first, second = mount.enclave(), mount.enclave()
     paths = [e.path(name) for e in (first, second) for name in ENCLAVE_FILES]
@@ -126,20 +171,23 @@ def test_size_of_zero_does_not_hide_content(enclave, name):
     assert shown == content if content is not None else b'"created"' in shown
 
 
+def check_no_write(path):
+    """Root passes the mode check; the open says it all the same, as in sysfs."""
+    for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_RDONLY | os.O_TRUNC):
+        assert outcome(os.open, path, flags) == "EACCES"
+    assert outcome(os.truncate, path, 0) == "EACCES"
+
+
 @pytest.mark.parametrize("name", sorted(READ_ONLY))
 def test_read_only_files_take_no_write(enclave, name):
-    """Root passes the mode check; the file still has nothing to write to."""
-    before = enclave.get(name, os.O_NONBLOCK) if name != "journal" else None
-    assert put(enclave.path(name), b"1\n") != "OK"
-    if before is not None:
-        assert enclave.get(name, os.O_NONBLOCK) == before
+    check_no_write(enclave.path(name))
+    assert enclave.error == name.encode() + b": it can only be read\n"
 
 
 @pytest.mark.parametrize("name", ["version", "backend", "events", "error"])
 def test_read_only_root_files_take_no_write(mount, name):
-    before = mount.get(name)
-    assert put(mount.path(name), b"1\n") != "OK"
-    assert mount.get(name) == before
+    check_no_write(mount.path(name))
+    assert mount.error() == name.encode() + b": it can only be read\n"
 
 
 def test_read_at_an_offset(enclave):

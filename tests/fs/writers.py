@@ -4,7 +4,8 @@ How configuration tools write a file: every row of docs/facts/fuse.md §3.
 
 Each writer is function(path, content) and raises OSError with the tool's errno, or ToolFailed
 where a program only says it in words. WAY tells what reaches the file: "write" (in place),
-"rename" (a staged file over it), "unlink" (removed, then made anew).
+"rename" (a staged file over it), "unlink" (removed, then made anew), "backup" (renamed away, then
+made anew).
 """
 import errno
 import hashlib
@@ -225,11 +226,37 @@ def chef(path, content):
     cleaned(temporary, replace)
 
 
+def sed_i_backup(path, content):
+    line = content.decode().rstrip("\n")
+    tool("sed", "-i.bak", "-e", f"1s/.*/{line}/", path)
+
+
+def perl_i_backup(path, content):
+    line = content.decode().rstrip("\n")
+    tool("perl", "-i.bak", "-pe", f"s/^.*$/{line}/", path)
+
+
+def cp_backup(path, content):
+    with Outside(content) as source:
+        tool("cp", "-b", source, path)
+
+
+def install_backup(path, content):
+    with Outside(content) as source:
+        tool("install", "-b", "-m", "644", source, path)
+
+
+def mv_backup(path, content):
+    with Outside(content) as source:
+        os.chmod(source, 0o644)
+        tool("mv", "-b", "-f", source, path)
+
+
 def emacs(path, content):
     """Renames the old file to a backup if it may, then writes in place."""
     try:
         os.rename(path, path + "~")
-    except PermissionError:
+    except OSError:
         pass
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
@@ -246,11 +273,13 @@ def write_in_place(path, content):
 
 WAY = {
     redirect: "write", tee: "write", dd: "write", dd_fsync: "write", cp: "write", cp_p: "write",
-    vim: "write", vim_backup: "write", emacs: "write", write_in_place: "write",
+    vim: "write", vim_backup: "write", write_in_place: "write",
     sed_i: "rename", perl_i: "rename", ansible: "rename", ansible_always: "rename",
     puppet: "rename", salt: "rename", chef: "rename",
     cp_remove: "unlink", install: "unlink", mv: "unlink",
+    sed_i_backup: "backup", perl_i_backup: "backup", cp_backup: "backup",
+    install_backup: "backup", mv_backup: "backup", emacs: "backup",
 }
 
 # Those that change a line that is there; an unset file has none.
-EDITORS = {sed_i, perl_i, vim, vim_backup}
+EDITORS = {sed_i, perl_i, vim, vim_backup, sed_i_backup, perl_i_backup}

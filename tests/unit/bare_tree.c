@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "bare_tree.h"
 #include "cunit_main.h"
+#include "staging_directory.h"
 #include <errno.h>
 #include <unistd.h>
 

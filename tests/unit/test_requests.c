@@ -7,6 +7,7 @@
 #include "cunit_main.h"
 #include "failing_memory.h"
 #include "operations.h"
+#include "staging_directory.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -114,7 +115,6 @@ static void test_lookup(void)
 	op_lookup(next(), FUSE_ROOT_ID, "web");
 	CHECK_REPLY(REPLY_ENTRY);
 	CU_ASSERT_EQUAL(req.entry.ino, ino);
-	CU_ASSERT_EQUAL(req.entry.generation, directory->node.ino);
 	CU_ASSERT_EQUAL(req.entry.attr.st_mode, S_IFDIR | 0755);
 	CU_ASSERT_EQUAL(directory->node.lookups, 1);
 	op_lookup(next(), ino, "value");
@@ -150,9 +150,13 @@ static void test_lookup(void)
 
 static void test_directories(void)
 {
-	op_mkdir(next(), ino, "folder", 0700);
+	op_mkdir(next(), ino, "x.lock", 0700);
+	CHECK_REPLY(REPLY_ENTRY);
+	op_mkdir(next(), req.entry.ino, "below", 0700);
 	CHECK_ERROR(EPERM);
-	CU_ASSERT_PTR_NOT_NULL(strstr(directory->error, "folder: "));
+	CU_ASSERT_PTR_NOT_NULL(strstr(directory->error, "below: "));
+	op_forget(next(), node_id(directory_find(directory, "x.lock")), 1);
+	op_rmdir(next(), ino, "x.lock");
 	op_mkdir(next(), ino, "x.lock", 0700);
 	CHECK_REPLY(REPLY_ENTRY);
 	CU_ASSERT_EQUAL(req.entry.attr.st_uid, 1000);
@@ -203,11 +207,56 @@ static void test_unlink(void)
 	CU_ASSERT_PTR_NULL(directory->error);
 	op_unlink(next(), ino, "value");
 	CHECK_ERROR(ENOENT);
-	/* What cannot be set is there all the same. */
+	/* What cannot be set is gone as well, and nobody makes it. */
 	op_unlink(next(), ino, "state");
 	CHECK_ERROR(0);
-	CU_ASSERT_FALSE(row("state")->hidden);
+	CU_ASSERT_TRUE(row("state")->hidden);
 	CU_ASSERT_EQUAL(resets, 1);
+	op_mknod(next(), ino, "state", S_IFREG | 0600, 0);
+	CHECK_ERROR(EACCES);
+	op_lookup(next(), ino, "state");
+	CHECK_ERROR(ENOENT);
+	control_show_read_only(directory);
+	op_lookup(next(), ino, "state");
+	CHECK_REPLY(REPLY_ENTRY);
+	CU_ASSERT_TRUE(row("value")->hidden);
+	node_forget(row("state"), 1);
+}
+
+/* Who looks at a directory's times and links sees that names came and went. */
+static void test_directory_attributes(void)
+{
+	struct node *root = &bare.tree.root->node;
+	struct stat attributes;
+
+	node_stat(root, &attributes);
+	CU_ASSERT_EQUAL(attributes.st_nlink, 3);
+	root->mtime = root->ctime = (struct timespec){ 0 };
+	CU_ASSERT_EQUAL(directory->ops->rename(directory, "www", NULL), 0);
+	CU_ASSERT_NOT_EQUAL(root->mtime.tv_sec, 0);
+	directory->node.mtime = (struct timespec){ 0 };
+	op_mkdir(next(), ino, "sub", 0700);
+	CU_ASSERT_NOT_EQUAL(directory->node.mtime.tv_sec, 0);
+	node_forget(directory_find(directory, "sub"), 1);
+	node_stat(&directory->node, &attributes);
+	CU_ASSERT_EQUAL(attributes.st_nlink, 3);
+	directory->node.mtime = (struct timespec){ 0 };
+	op_rmdir(next(), ino, "sub");
+	CU_ASSERT_NOT_EQUAL(directory->node.mtime.tv_sec, 0);
+	node_stat(&directory->node, &attributes);
+	CU_ASSERT_EQUAL(attributes.st_nlink, 2);
+	directory->node.mtime = (struct timespec){ 0 };
+	op_unlink(next(), ino, "value");
+	CU_ASSERT_NOT_EQUAL(directory->node.mtime.tv_sec, 0);
+	directory->node.mtime = (struct timespec){ 0 };
+	op_mknod(next(), ino, "value", S_IFREG | 0600, 0);
+	CU_ASSERT_NOT_EQUAL(directory->node.mtime.tv_sec, 0);
+	node_forget(row("value"), 1);
+	root->mtime = (struct timespec){ 0 };
+	op_rmdir(next(), FUSE_ROOT_ID, "www");
+	CU_ASSERT_NOT_EQUAL(root->mtime.tv_sec, 0);
+	node_stat(root, &attributes);
+	CU_ASSERT_EQUAL(attributes.st_nlink, 2);
 }
 
 static void test_create(void)
@@ -262,16 +311,17 @@ static void test_create_fails(void)
 	struct fuse_file_info info = { .flags = O_RDWR | O_CREAT };
 	unsigned int nth;
 
-	for (nth = 0; memory_fail(nth), op_create(next(), ino, "x", 0600, &info), memory_failed();
+	for (nth = 0; memory_fail(nth), op_create(next(), ino, "x1", 0600, &info), memory_failed();
 		nth++) {
 		CHECK_ERROR(ENOMEM);
-		CU_ASSERT_PTR_NULL(directory_find(directory, "x"));
+		CU_ASSERT_PTR_NULL(directory_find(directory, "x1"));
 		CU_ASSERT_EQUAL(web->staging.count, 0);
 	}
 	CHECK_REPLY(REPLY_CREATE);
 	CU_ASSERT_TRUE(nth > 4);
 	op_unlink(next(), ino, "closed");
 	CHECK_ERROR(0);
+	info.flags = O_RDONLY | O_CREAT;
 	op_create(next(), ino, "closed", 0600, &info);
 	CHECK_ERROR(EMFILE);
 	CU_ASSERT_TRUE(row("closed")->hidden);
@@ -314,8 +364,10 @@ static void test_open_files(void)
 	op_release(next(), value, &info);
 	CU_ASSERT_TRUE(LIST_EMPTY(&row("value")->handles));
 	/* Refused, interrupted, without memory, removed: no handle is left. */
-	op_open(next(), node_id(row("closed")), &info);
+	op_open(next(), node_id(row("closed")), &stream);
 	CHECK_ERROR(EMFILE);
+	op_open(next(), node_id(row("state")), &info);
+	CHECK_ERROR(EACCES);
 	next()->gone = true;
 	op_open(&req, value, &info);
 	CU_ASSERT_TRUE(LIST_EMPTY(&row("value")->handles));
@@ -520,6 +572,7 @@ static const CU_TestInfo tests[] = {
 	{ "lookup and forget", test_lookup },
 	{ "mkdir and rmdir", test_directories },
 	{ "unlink", test_unlink },
+	{ "times and links of directories", test_directory_attributes },
 	{ "create, mknod, and what can't be made", test_create },
 	{ "create of what can't be opened", test_create_fails },
 	{ "open files", test_open_files },

@@ -4,6 +4,7 @@
 #include "cunit_main.h"
 #include "failing_memory.h"
 #include "operations.h"
+#include "staging_directory.h"
 #include "values.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,11 @@ static void reset(struct node *node)
 	strcpy(stored, "(reset)");
 }
 
+static void show(struct node *node, FILE *out)
+{
+	fputs(stored, out);
+}
+
 static struct parked *park(struct node *node, fuse_req_t req)
 {
 	return parked_add(&waiting, req);
@@ -51,9 +57,15 @@ static const struct control rows[] = {
 	{ .name = "value",
 		.mode = 0644,
 		.flags = CONTROL_SETTABLE,
+		.show = show,
 		.store = store,
 		.reset = reset },
-	{ .name = "start", .mode = 0644, .store = store, .ops = &start_ops },
+	{ .name = "start",
+		.mode = 0644,
+		.flags = CONTROL_SETTABLE | CONTROL_COMMAND,
+		.store = store,
+		.reset = reset,
+		.ops = &start_ops },
 	{ .name = "image", .mode = 0600, .ops = &image_ops },
 	{ .name = "state", .mode = 0444 },
 	CONTROL_ERROR_ROW,
@@ -155,10 +167,7 @@ static void test_refused_names(void)
 	CU_ASSERT_EQUAL(staged_create(directory, "value", 0600, 0, 0, &staged, &err), -EEXIST);
 	CU_ASSERT_EQUAL(staging_mkdir(directory, "there", 0700, 0, 0, &made, &err), -EEXIST);
 	CU_ASSERT_EQUAL(staging_mkdir(directory, "there.lock", 0700, 0, 0, &made, &err), -EEXIST);
-	CU_ASSERT_EQUAL(staging_mkdir(directory, "folder", 0700, 0, 0, &made, &err), -EPERM);
-	CU_ASSERT_EQUAL(staging_mkdir(directory, ".lock", 0700, 0, 0, &made, &err), -EPERM);
-	/* Nothing is staged in a lock. */
-	CU_ASSERT_EQUAL(staged_create(in_lock, "x", 0600, 0, 0, &staged, &err), -EPERM);
+	/* One level deep. */
 	CU_ASSERT_PTR_NULL(in_lock->ops->mkdir);
 	memset(name, 'n', sizeof(name));
 	name[NAME_MAX + 1] = '\0';
@@ -198,7 +207,7 @@ static void test_limit(void)
 	CU_ASSERT_PTR_NULL(directory_next(directory, 0));
 }
 
-/* An unlinked file lasts for as long as the kernel or a handle has it. */
+/* An unlinked file lasts for as long as somebody has it open, whatever the kernel remembers. */
 static void test_unlinked(void)
 {
 	struct staged *staged = stage("x", "text");
@@ -221,8 +230,6 @@ static void test_unlinked(void)
 	handle = handle_new(&staged->node, O_RDWR);
 	staged_unlink(staged);
 	handle_free(handle);
-	check_counts(0, 1);
-	node_forget(&staged->node, 1);
 	check_counts(0, 0);
 	/* A name alone keeps it, too. */
 	staged = stage("x", "");
@@ -356,6 +363,30 @@ static void test_commit(void)
 	check_counts(1, 1);
 }
 
+/* As with any rename, all that the file is comes with it. */
+static void test_commit_carries(void)
+{
+	struct node *row = directory_row(directory, "value"), *node = &stage("t", "5")->node;
+
+	node->mode = S_IFREG | 0600;
+	node->uid = 12;
+	node->gid = 34;
+	node->atime.tv_sec = 1000;
+	node->mtime.tv_sec = 2000;
+	row->ctime.tv_sec = 0;
+	outcome = -EINVAL;
+	check_rename("t", "value", 0, EINVAL);
+	CU_ASSERT_NOT_EQUAL(row->uid, 12);
+	outcome = 0;
+	check_rename("t", "value", 0, 0);
+	CU_ASSERT_EQUAL(row->mode, S_IFREG | 0600);
+	CU_ASSERT_EQUAL(row->uid, 12);
+	CU_ASSERT_EQUAL(row->gid, 34);
+	CU_ASSERT_EQUAL(row->atime.tv_sec, 1000);
+	CU_ASSERT_EQUAL(row->mtime.tv_sec, 2000);
+	CU_ASSERT_NOT_EQUAL(row->ctime.tv_sec, 0);
+}
+
 /* A row that was unlinked is free, and there again after a commit. */
 static void test_commit_to_hidden(void)
 {
@@ -408,14 +439,18 @@ static void test_parked_commit(void)
 	CU_ASSERT_EQUAL(req.answers, 1);
 	CU_ASSERT_EQUAL(req.error, 0);
 	check_counts(0, 0);
-	/* A signal: the file is still there. */
-	stage("t", "1");
-	req = bare_request(&bare);
-	req.interrupted = true;
-	op_rename(&req, ino, "t", ino, "start", 0);
-	CU_ASSERT_EQUAL(req.answers, 1);
-	CU_ASSERT_EQUAL(req.error, EINTR);
-	check_counts(1, 1);
+	/* A signal, before or amid it, ends the wait: what was begun goes on, and the file is committed. */
+	for (int before = 0; before < 2; before++) {
+		stage("t", "1");
+		req = bare_request(&bare);
+		req.interrupted = before;
+		op_rename(&req, ino, "t", ino, "start", 0);
+		if (!before)
+			fake_interrupt(&req);
+		CU_ASSERT_EQUAL(req.answers, 1);
+		CU_ASSERT_EQUAL(req.error, 0);
+		check_counts(0, 0);
+	}
 }
 
 static void test_rename_names(void)
@@ -436,7 +471,7 @@ static void test_rename_names(void)
 	check_rename("a.lock", "a", 0, ENOTDIR);
 	check_rename("a.lock", "value", 0, EPERM);
 	check_rename("a", name, 0, ENAMETOOLONG);
-	check_rename("value", "c", 0, EPERM);
+	check_rename("state", "c", 0, EPERM);
 	check_counts(4, 2);
 	check_rename("a", "a", 0, 0);
 	check_rename("a", "c", 0, 0);
@@ -447,6 +482,148 @@ static void test_rename_names(void)
 	check_rename("a.lock", "b.lock", 0, 0);
 	check_rename("b.lock", "c.lock", 0, 0);
 	check_counts(2, 1);
+}
+
+static int rename_between(
+	struct directory *from, const char *name, struct directory *to, const char *new_name)
+{
+	struct fuse_req req = bare_request(&bare);
+
+	op_rename(&req, node_id(&from->node), name, node_id(&to->node), new_name, 0);
+	CU_ASSERT_EQUAL(req.answers, 1);
+	return req.error;
+}
+
+/* Files go in and out of a directory of theirs, with all that refers to them. */
+static void test_directories(void)
+{
+	struct directory *sub = lock("sub"), *other = lock("other");
+	struct staged *staged = stage("a", "5");
+	struct handle *handle = handle_new(&staged->node, O_RDWR);
+	struct nefs_error err = { 0 };
+	struct node *node;
+
+	node_remember(&staged->node);
+	CU_ASSERT_EQUAL(rename_between(directory, "a", sub, "b"), 0);
+	CU_ASSERT_PTR_EQUAL(directory_find(sub, "b"), &staged->node);
+	CU_ASSERT_PTR_EQUAL(staged->node.directory, sub);
+	CU_ASSERT_PTR_NULL(directory_find(directory, "a"));
+	check_counts(3, 1);
+	CU_ASSERT_EQUAL(sub->ops->rmdir(sub, &err), -ENOTEMPTY);
+	CU_ASSERT_EQUAL(rename_between(directory, "other", sub, "x"), EPERM);
+	CU_ASSERT_EQUAL(rename_between(directory, "other", directory, "sub"), ENOTEMPTY);
+	CU_ASSERT_EQUAL(rename_between(sub, "b", other, "b"), 0);
+	CU_ASSERT_EQUAL(rename_between(other, "b", directory, "value"), 0);
+	CU_ASSERT_STRING_EQUAL(stored, "5");
+	/* It lasts until it is closed. */
+	check_counts(2, 1);
+	handle_free(handle);
+	check_counts(2, 0);
+	/* A refusal in it is told a level up, and is about that file only. */
+	CU_ASSERT_EQUAL(staged_create(sub, "value", 0600, 0, 0, &staged, &err), 0);
+	err.code = EIO;
+	strcpy(err.text, "a sentence");
+	control_refused(directory, "value", &err);
+	control_accepted(sub, "value");
+	CU_ASSERT_PTR_NOT_NULL(directory->error);
+	control_refused(sub, "value", &err);
+	control_accepted(directory, "value");
+	CU_ASSERT_PTR_NOT_NULL(directory->error);
+	control_accepted(sub, "value");
+	CU_ASSERT_PTR_NULL(directory->error);
+	/* All go with the directory. */
+	node = &sub->node;
+	node_remember(node);
+	staging_unlink_all(directory);
+	check_counts(0, 0);
+	CU_ASSERT_PTR_NULL(directory_next(directory, 0));
+	node_forget(node, 1);
+}
+
+/* A setting that is renamed away is a file, and unset; who has it open has the file. */
+static void test_backup(void)
+{
+	struct node *row = directory_row(directory, "value"), *backup;
+	struct handle *handle = handle_new(row, O_RDWR);
+	fuse_ino_t before = node_id(row);
+	struct fuse_req req = bare_request(&bare);
+
+	strcpy(stored, "5\n");
+	row->mode = S_IFREG | 0600;
+	row->mtime.tv_sec = 1234;
+	node_remember(row);
+	check_rename("value", "value.bak", 0, 0);
+	backup = directory_find(directory, "value.bak");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(backup);
+	CU_ASSERT_EQUAL(backup->mode, S_IFREG | 0600);
+	CU_ASSERT_EQUAL(backup->mtime.tv_sec, 1234);
+	CU_ASSERT_EQUAL(backup->ops->size(backup), 2);
+	CU_ASSERT_TRUE(row->hidden);
+	CU_ASSERT_STRING_EQUAL(stored, "(reset)");
+	CU_ASSERT_PTR_EQUAL(handle->node, backup);
+	backup->ops->read(&req, handle, 10, 0);
+	CU_ASSERT_EQUAL(req.size, 2);
+	/* What the kernel knows of it is no file any more. */
+	CU_ASSERT_NOT_EQUAL(node_id(row), before);
+	CU_ASSERT_PTR_NULL(node_from_id(&bare.tree, before));
+	CU_ASSERT_EQUAL(row->lookups, 0);
+	/* It comes back, and goes again over the backup that is there. */
+	check_rename("value.bak", "value", 0, 0);
+	CU_ASSERT_STRING_EQUAL(stored, "5\n");
+	CU_ASSERT_FALSE(row->hidden);
+	stage("value~", "older");
+	check_rename("value", "value~", 0, 0);
+	check_counts(1, 2);
+	CU_ASSERT_EQUAL(directory_find(directory, "value~")->ops->size(backup), 2);
+	check_rename("value~", "value", 0, 0);
+	/* What can only be read keeps its name, and no setting takes another's. */
+	check_rename("state", "c", 0, EPERM);
+	check_rename("value", "state", 0, EPERM);
+	check_rename("value", "image", 0, EPERM);
+	web->busy = true;
+	check_rename("start", "c", 0, EBUSY);
+	check_rename("value", "c", 0, 0);
+	handle_free(handle);
+}
+
+/* A setting that is made anew is another file: what is open on the old one is open on nothing. */
+static void test_made_anew(void)
+{
+	struct node *row = directory_row(directory, "value");
+	fuse_ino_t before = node_id(row), ino = node_id(&directory->node);
+	struct handle *handle = handle_new(row, O_RDWR);
+	struct fuse_file_info info = { .fh = (uintptr_t)handle };
+	struct fuse_req req = bare_request(&bare);
+
+	node_remember(row);
+	op_unlink(&req, ino, "value");
+	CU_ASSERT_EQUAL(req.error, 0);
+	req = bare_request(&bare);
+	info.flags = O_RDWR;
+	op_create(&req, ino, "value", 0600, &(struct fuse_file_info){ .flags = O_RDWR });
+	CU_ASSERT_EQUAL(req.reply, REPLY_CREATE);
+	CU_ASSERT_NOT_EQUAL(req.entry.ino, before);
+	handle_free((struct handle *)(uintptr_t)req.info.fh);
+	strcpy(stored, "5");
+	req = bare_request(&bare);
+	op_read(&req, before, 10, 0, &info);
+	CU_ASSERT_EQUAL(req.error, ENODEV);
+	req = bare_request(&bare);
+	op_write(&req, before, "6", 1, 0, &info);
+	CU_ASSERT_EQUAL(req.error, ENODEV);
+	CU_ASSERT_STRING_EQUAL(stored, "5");
+	req = bare_request(&bare);
+	op_getattr(&req, before, NULL);
+	CU_ASSERT_EQUAL(req.error, ESTALE);
+	req = bare_request(&bare);
+	op_open(&req, before, &(struct fuse_file_info){ .flags = O_RDWR });
+	CU_ASSERT_EQUAL(req.error, ESTALE);
+	req = bare_request(&bare);
+	op_forget(&req, before, 1);
+	CU_ASSERT_EQUAL(row->lookups, 1);
+	req = bare_request(&bare);
+	op_release(&req, before, &info);
+	CU_ASSERT_EQUAL(req.error, 0);
 }
 
 static void test_rename_elsewhere(void)
@@ -478,7 +655,11 @@ static const CU_TestInfo tests[] = {
 	{ "content", test_content },
 	{ "no memory", test_no_memory },
 	{ "a rename over a value is one write", test_commit },
+	{ "a rename carries what the file is", test_commit_carries },
 	{ "a rename to what was unlinked", test_commit_to_hidden },
+	{ "directories of staged files", test_directories },
+	{ "a setting is renamed away", test_backup },
+	{ "a setting is made anew", test_made_anew },
 	{ "a rename over an image hands it over", test_adopt },
 	{ "a rename that waits", test_parked_commit },
 	{ "names that change", test_rename_names },
