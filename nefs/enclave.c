@@ -66,6 +66,38 @@ struct enclave *enclave_find(struct fs *fs, const char *name)
 
 /* ---- what is told ---- */
 
+/* A record for the journals: the root's, and the enclave's own, whatever it was called then. */
+static void write_record(void *owner, const struct journal_event *event)
+{
+	struct enclave *enclave = owner;
+	struct fs *fs = fs_of(&enclave->directory);
+	struct journal_event named = *event;
+	const char *text;
+	size_t size;
+
+	if (!named.enclave)
+		named.enclave = enclave_name(enclave);
+	text = journal_line(&fs->journal, &named, &size);
+	text_log_append(&fs->root.journal, text, size);
+	if (!enclave->directory.removed)
+		text_log_append(&enclave->journal, text, size);
+}
+
+static void tell_refusal(
+	struct directory *directory, const char *file, uid_t uid, const struct nefs_error *err)
+{
+	const struct journal_event event = {
+		.event = "refused",
+		.file = file,
+		.uid = uid,
+		.has_uid = uid != TREE_NO_CALLER,
+		.error = err->text,
+		.errno_code = err->code,
+	};
+
+	repeats_add(&enclave_of(directory)->repeats, &event);
+}
+
 /* Of an enclave that is, or was, called so. */
 static void tell(struct enclave *enclave, const char *name, const char *event, const char *old_name,
 	const struct nefs_error *error)
@@ -91,15 +123,9 @@ static void tell(struct enclave *enclave, const char *name, const char *event, c
 		.slot = record.slot,
 		.has_slot = record.has_slot,
 	};
-	const char *text;
-	size_t size;
 
 	log_event(fs->tree.log, &line);
-	text = journal_line(&fs->journal, &record, &size);
-	text_log_append(&fs->root.journal, text, size);
-	/* Whatever it was called then: an enclave's journal is its own. */
-	if (!enclave->directory.removed)
-		text_log_append(&enclave->journal, text, size);
+	repeats_add(&enclave->repeats, &record);
 }
 
 void enclave_tell(struct enclave *enclave, const char *event, const char *old_name,
@@ -129,6 +155,7 @@ static void destroy(struct directory *directory)
 	release_content(enclave);
 	free(enclave->grant);
 	sd_event_source_disable_unref(enclave->start_timer);
+	repeats_release(&enclave->repeats);
 	free(enclave);
 }
 
@@ -163,6 +190,7 @@ static int remove_enclave(struct directory *directory, struct nefs_error *err)
 	if (notifier && directory_path(&directory->node, path))
 		notifier_moved(notifier, path, NULL);
 	bury_names(directory);
+	repeats_flush(&enclave->repeats);
 	staging_unlink_all(directory);
 	release_content(enclave);
 	text_log_unlink(&enclave->journal);
@@ -216,6 +244,7 @@ static const struct directory_ops enclave_ops = {
 	.rmdir = remove_enclave,
 	.rename = rename_enclave,
 	.unlink = check_unlink,
+	.refused = tell_refusal,
 	.drop_requests = drop_requests,
 	.destroy = destroy,
 };
@@ -259,6 +288,9 @@ int enclave_mkdir(struct directory *root, const char *name, mode_t mode, uid_t u
 	LIST_INIT(&enclave->waiting);
 	directory_init(&enclave->directory, root->tree, &enclave_ops, mode & 07777, uid, gid);
 	staging_init(&enclave->staging, &enclave->directory);
+	enclave->repeats = (struct repeats){
+		.event = fs_of(root)->event, .write = write_record, .owner = enclave
+	};
 	if (control_populate(&enclave->directory, enclave_files) || add_logs(enclave) ||
 		directory_add(root, &enclave->directory.node, name)) {
 		text_log_release(&enclave->journal);

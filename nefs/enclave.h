@@ -13,6 +13,7 @@
 #include "fs.h"
 #include "image.h"
 #include "parked.h"
+#include "repeats.h"
 #include "settings.h"
 #include "staging.h"
 #include "states.h"
@@ -43,6 +44,7 @@ struct enclave {
 	struct backend_grant *grant; /* what the device gave; NULL while nothing is held */
 	uint64_t counters[COUNTERS];
 	struct text_log journal, console;
+	struct repeats repeats; /* of journal's records */
 	uint64_t console_begin; /* its position when the enclave was last started */
 
 	char *start_text; /* as written */

@@ -52,6 +52,7 @@ int fs_init(struct fs *fs, gid_t gid, struct nefs_error *err)
 
 void fs_release(struct fs *fs)
 {
+	repeats_release(&fs->root.repeats);
 	if (fs->tree.root)
 		tree_release(&fs->tree);
 	fs->tree.root = NULL;

@@ -8,6 +8,7 @@
 #include "control.h"
 #include "counters.h"
 #include "journal.h"
+#include "repeats.h"
 #include "spool.h"
 #include "text_log.h"
 #include "tree.h"
@@ -21,6 +22,7 @@ struct root {
 	struct node *events;
 	struct node *journal_follow;
 	struct text_log journal;
+	struct repeats repeats; /* of what is refused in it */
 };
 
 struct fs {

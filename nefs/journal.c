@@ -82,6 +82,8 @@ const char *journal_line(struct journal *journal, const struct journal_event *ev
 	put(&line, "{\"time\":\"%s\",\"seq\":%" PRIu64, time, ++journal->seq);
 	if (event->enclave)
 		put(&line, ",\"enclave\":\"%s\"", event->enclave);
+	else
+		put(&line, ",\"enclave\":null");
 	put(&line, ",\"event\":\"%s\"", event->event);
 	if (event->old_name)
 		put(&line, ",\"old_name\":\"%s\"", event->old_name);

@@ -27,7 +27,7 @@ struct journal {
 /* What a record says; members that are 0 or NULL do not appear. */
 struct journal_event {
 	const char *event;    /* "created", "removed", ... */
-	const char *enclave;  /* its name; NULL: nefs itself, or its root */
+	const char *enclave;  /* its name; NULL, and null: nefs itself, or its root */
 	const char *old_name; /* renamed: what it was called before */
 	uint64_t cid;
 	uint64_t slot;

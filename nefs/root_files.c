@@ -37,4 +37,34 @@ const struct control root_files[] = {
 	{ .name = NULL },
 };
 
-const struct directory_ops root_ops = { .mkdir = enclave_mkdir };
+static void write_record(void *owner, const struct journal_event *event)
+{
+	struct fs *fs = owner;
+	const char *text;
+	size_t size;
+
+	text = journal_line(&fs->journal, event, &size);
+	text_log_append(&fs->root.journal, text, size);
+}
+
+/* In the root itself, and in the directories of it that have no `error` of their own. */
+static void tell_refusal(
+	struct directory *directory, const char *file, uid_t uid, const struct nefs_error *err)
+{
+	struct fs *fs = fs_of(directory);
+	const struct journal_event event = {
+		.event = "refused",
+		.file = file,
+		.uid = uid,
+		.has_uid = uid != TREE_NO_CALLER,
+		.error = err->text,
+		.errno_code = err->code,
+	};
+
+	fs->root.repeats.event = fs->event;
+	fs->root.repeats.write = write_record;
+	fs->root.repeats.owner = fs;
+	repeats_add(&fs->root.repeats, &event);
+}
+
+const struct directory_ops root_ops = { .mkdir = enclave_mkdir, .refused = tell_refusal };

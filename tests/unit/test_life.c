@@ -300,7 +300,7 @@ static const struct outcome table[SITUATIONS][HAPPENINGS] = {
 		[RMDIR] = TO(RUNNING, -EBUSY, "") },
 	[STOPPING_UNSTARTED] = { [CHANGE] = TO(STOPPING, 0, ""),
 		[START] = TO(RECYCLING, STORE_PARKED, ""),
-		[START_UNSET] = TO(STOPPING, -EINVAL, ""),
+		[START_UNSET] = TO(STOPPING, -EINVAL, "refused"),
 		[STOP] = TO(STOPPING, STORE_PARKED, ""),
 		[DEVICE_STARTED] = TO(STOPPING, 0, ""),
 		[DEVICE_FAILED] = TO(FAILED, 0, "failed"),
@@ -308,7 +308,7 @@ static const struct outcome table[SITUATIONS][HAPPENINGS] = {
 		[RMDIR] = TO(STOPPING, -EBUSY, "") },
 	[STOPPING] = { [CHANGE] = TO(STOPPING, 0, ""),
 		[START] = TO(RECYCLING, STORE_PARKED, ""),
-		[START_UNSET] = TO(STOPPING, -EINVAL, ""),
+		[START_UNSET] = TO(STOPPING, -EINVAL, "refused"),
 		[STOP] = TO(STOPPING, STORE_PARKED, ""),
 		[DEVICE_STOPPED] = TO(STOPPED, 0, "stopped"),
 		/* Whoever asked for the end gets what was asked for. */

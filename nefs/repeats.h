@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Equal records in a row are one, with a count: a loop that is refused each time costs a journal no more than a
+ * record now and then. A journal only grows, so the first is written at once, and how many more there were when
+ * another comes, or some seconds later. Loop thread.
+ */
+#ifndef NEFS_REPEATS_H
+#define NEFS_REPEATS_H
+
+#include "journal.h"
+#include <systemd/sd-event.h>
+
+/* How long more of the same are counted before that is told. */
+#define REPEATS_USEC (3ULL * 1000 * 1000)
+
+typedef void repeats_write(void *owner, const struct journal_event *event);
+
+/* Zeroed, and then the first three members set. */
+struct repeats {
+	sd_event *event;
+	repeats_write *write;
+	void *owner;
+	struct journal_event last; /* its file and error are copies; no event: there is none */
+	unsigned int more;	   /* of the last, not told yet */
+	sd_event_source *timer;	   /* tells them */
+};
+
+/* Writes a record, or counts it: only what was refused or has failed, and says why, is counted. */
+void repeats_add(struct repeats *repeats, const struct journal_event *event);
+
+/* Tells how many there were. */
+void repeats_flush(struct repeats *repeats);
+
+/* Tells nothing any more. */
+void repeats_release(struct repeats *repeats);
+
+#endif
