@@ -226,6 +226,21 @@ suite_systemd() {
 	pytest_of "$1" tests/systemd
 }
 
+# In a tree of its own, which has the tools.
+suite_tools() {
+	local share=$logs/$suite.share status=0
+
+	mkdir -p "$share"
+	NEFS_BUILD=$1 NEFS_SLOWNESS=2 "$NEFS_SOURCE/scripts/tools-tree" --share "$share" \
+		timeout -k 10 "${NEFS_TEST_LIMIT:-3600}" /usr/bin/python3 -B -m pytest -q -rfEs --tb=short \
+		-p no:cacheprovider --junitxml="$share/xml" --basetemp=/tmp/pytest "$NEFS_SOURCE/tests/tools" \
+		</dev/null || status=$?
+	echo "pytest: exit status $status"
+	"$NEFS_SOURCE/scripts/junit-counts" "$share/xml" >"$logs/$suite.row" ||
+		echo "pytest left no result" >"$logs/$suite.row"
+	tally_line $status "$logs/$suite.row"
+}
+
 suite_eif() {
 	pytest_of "$1" tests/eif
 }
