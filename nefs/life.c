@@ -292,9 +292,6 @@ static int launch(struct enclave *enclave, struct nefs_error *err)
 	}
 	directory_ref(&enclave->directory);
 	fs->launches++;
-	control_show_read_only(&enclave->directory);
-	text_log_reveal(&enclave->journal);
-	text_log_reveal(&enclave->console);
 	/* What the life before said last stays, in console.1. */
 	text_log_rotate(&enclave->console);
 	enclave->console_begin = text_log_end(&enclave->console);
@@ -305,8 +302,13 @@ static int launch(struct enclave *enclave, struct nefs_error *err)
 /* Of an enclave that is neither started nor about to be. */
 static int begin_start(struct enclave *enclave, struct nefs_error *err)
 {
-	int failed = check(enclave, err);
+	int failed;
 
+	/* Whoever starts it wants to see what becomes of it, `error` not least. */
+	control_show_read_only(&enclave->directory);
+	text_log_reveal(&enclave->journal);
+	text_log_reveal(&enclave->console);
+	failed = check(enclave, err);
 	if (failed && enclave->state == STATE_STOPPING) {
 		/* That one still runs: its state is not this start's to set. */
 		control_refused(&enclave->directory, "start", err);

@@ -106,11 +106,11 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		nefs_error_set(&err, EPERM, "%.64s stays where it is", name);
 		op_end(req, directory, name, &err);
 	} else if (node->directory->ops->rmdir(node->directory, &err)) {
-		/* An enclave's `error` tells what keeps it; another's parent's does. */
+		/* That of a tool's directory is as on any filesystem, and no news. */
 		if (node->directory->error_node)
 			op_end(req, node->directory, NULL, &err);
 		else
-			op_end(req, directory, name, &err);
+			fuse_reply_err(req, err.code);
 	} else {
 		op_end(req, directory, name, &err);
 	}
@@ -257,9 +257,11 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, ENOENT);
 		return;
 	}
-	if (S_ISDIR(node->mode))
-		nefs_error_set(&err, EISDIR, "%.64s is a directory", name);
-	else if (staged_of(node))
+	if (S_ISDIR(node->mode)) {
+		fuse_reply_err(req, EISDIR);
+		return;
+	}
+	if (staged_of(node))
 		staged_unlink(staged_of(node));
 	else if (node->control || text_log_is(node))
 		unlink_row(directory, node, &err);

@@ -483,6 +483,13 @@ def test_unlink_hides_a_read_only_file_until_the_next_start(ready, name):
     assert outcome(os.stat, ready.path(name)) == "OK"
 
 
+def test_a_start_that_is_refused_shows_why(enclave):
+    for name in ("error", "state", "journal"):
+        os.unlink(enclave.path(name))
+    assert enclave.start() == "EINVAL"
+    assert b"memory is not set" in enclave.error and enclave.state == "failed"
+
+
 @pytest.mark.parametrize("name", ["memory", "state"])
 def test_unlink_in_what_runs(running, name):
     """Tools that remove before they write are told what to do instead."""
@@ -582,6 +589,7 @@ def test_files_in_a_directory(enclave):
     assert enclave.get("sub/memory") == b"garbage" and enclave.get("memory") == b"64M\n"
     assert os.listdir(enclave.path("sub")) == ["memory"]
     assert outcome(os.rmdir, enclave.path("sub")) == "ENOTEMPTY"
+    assert enclave.error == b"", "that is no refusal of an enclave's"
     assert outcome(os.mkdir, enclave.path("sub/below")) == "EPERM"
     assert outcome(os.symlink, "x", enclave.path("sub/link")) == "EPERM"
     assert outcome(os.unlink, enclave.path("sub/memory")) == "OK"
