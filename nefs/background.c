@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "background.h"
+#include "exit_status.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 bool hold_standard_fds(void)
@@ -16,10 +22,31 @@ bool hold_standard_fds(void)
 	return fd >= 0;
 }
 
+void be_undisturbed(void)
+{
+	signal(SIGCHLD, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	umask(022);
+}
+
+/* The daemon ended without a word on the pipe. */
+static int exit_status_of(pid_t child)
+{
+	int status = 0;
+
+	if (waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status))
+		return WEXITSTATUS(status);
+	fprintf(stderr, "nefs: the daemon ended before it had mounted anything%s%s; see the log\n",
+		WIFSIGNALED(status) ? ", by " : "",
+		WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "");
+	return EXIT_SYSTEM;
+}
+
 int become_daemon(void)
 {
 	int report[2];
-	char status = 1;
+	char status;
 	pid_t child;
 
 	if (pipe2(report, O_CLOEXEC))
@@ -29,9 +56,7 @@ int become_daemon(void)
 		return -errno;
 	if (child > 0) {
 		close(report[1]);
-		if (read(report[0], &status, 1) != 1)
-			status = 1;
-		_exit(status);
+		_exit(read(report[0], &status, 1) == 1 ? status : exit_status_of(child));
 	}
 	close(report[0]);
 	setsid();

@@ -13,9 +13,15 @@
 bool hold_standard_fds(void);
 
 /*
+ * What the caller may have left this process with, and a daemon must not have: children that are reaped
+ * unseen, a umask that keeps it from its own files, signals that end it for what is an errno as well.
+ */
+void be_undisturbed(void);
+
+/*
  * Splits off the daemon. In the child returns the pipe on which to report by release_caller, or a
- * negative errno; the parent ends here, with the child's word: who called nefs can use the mount
- * when it returns.
+ * negative errno; the parent ends here, with the child's word or its exit status: who called nefs can use
+ * the mount when it returns.
  */
 int become_daemon(void);
 

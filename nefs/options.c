@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "options.h"
+#include "mount_point.h"
 #include "values.h"
 #include <errno.h>
 #include <grp.h>
 #include <limits.h>
+#include <nefs/cleanup.h>
 #include <nefs/ne_limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FLAG(text, member)                                                                         \
@@ -21,6 +22,8 @@
 		text "=%s", offsetof(struct options, member), 0                                    \
 	}
 
+#define IGNORED(text) FUSE_OPT_KEY(text, FUSE_OPT_KEY_DISCARD)
+
 static const struct fuse_opt table[] = {
 	FLAG("-h", help),
 	FLAG("--help", help),
@@ -29,6 +32,9 @@ static const struct fuse_opt table[] = {
 	FLAG("-f", foreground),
 	FLAG("-d", debug),
 	FLAG("debug", debug),
+	FLAG("ro", read_only),
+	FLAG("remount", remount),
+	TEXT("fsname", fsname),
 	TEXT("backend", kind),
 	TEXT("device", device),
 	TEXT("spool", spool),
@@ -39,19 +45,50 @@ static const struct fuse_opt table[] = {
 	TEXT("sim_memory", sim_memory),
 	TEXT("sim_vm", sim_vm),
 	TEXT("sim_reply_timeout", sim_reply_timeout),
+	/*
+	 * What fstab(5) says to mount(8) and to systemd, and mount.fuse3(8) would not pass on; and what is
+	 * decided: mount.fuse3 asks for suid and dev where fstab does not.
+	 */
+	IGNORED("defaults"),
+	IGNORED("auto"),
+	IGNORED("noauto"),
+	IGNORED("nofail"),
+	IGNORED("_netdev"),
+	IGNORED("user"),
+	IGNORED("user="),
+	IGNORED("nouser"),
+	IGNORED("users"),
+	IGNORED("nousers"),
+	IGNORED("owner"),
+	IGNORED("noowner"),
+	IGNORED("group"),
+	IGNORED("nogroup"),
+	IGNORED("comment="),
+	IGNORED("suid"),
+	IGNORED("nosuid"),
+	IGNORED("dev"),
+	IGNORED("nodev"),
+	IGNORED("exec"),
+	IGNORED("noexec"),
 	FUSE_OPT_END,
 };
 
-/* Keeps up to two words: the source, if there are two, and the mount point. */
+/*
+ * Keeps up to two words: the source, if there are two, and the mount point. Of the rest, what is not libfuse's
+ * is for whoever reads fstab.
+ */
 static int take_word(void *data, const char *word, int key, struct fuse_args *out)
 {
 	struct options *options = data;
 
+	if (key == FUSE_OPT_KEY_OPT && (strncmp(word, "x-", 2) == 0 || strncmp(word, "X-", 2) == 0))
+		return 0;
 	if (key != FUSE_OPT_KEY_NONOPT)
 		return 1;
 	if (options->source) {
-		fprintf(stderr, "nefs: one word too many: %s\n", word);
-		return -1;
+		free(options->surplus);
+		options->surplus = strdup(word);
+		return options->surplus ? 0 : -1;
 	}
 	if (options->mountpoint)
 		options->source = options->mountpoint;
@@ -136,10 +173,63 @@ static int default_spool(struct options *options, struct nefs_error *err)
 	return length < 0 ? nefs_error_set(err, ENOMEM, "out of memory") : 0;
 }
 
+/* The daemon's working directory is another: a path is resolved before. NULL stays. */
+static int make_absolute(char **path, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE char *directory = NULL;
+	char *absolute;
+
+	if (!*path || !**path || **path == '/')
+		return 0;
+	directory = getcwd(NULL, 0);
+	if (!directory)
+		return nefs_error_set(err, errno,
+			"cannot find out what %s is relative to: %s; give the whole path", *path,
+			strerror(errno));
+	if (asprintf(&absolute, "%s/%s", directory, *path) < 0)
+		return nefs_error_set(err, ENOMEM, "out of memory");
+	free(*path);
+	*path = absolute;
+	return 0;
+}
+
+/* What makes no sense whatever the rest is. */
+static int check_words(const struct options *options, struct nefs_error *err)
+{
+	if (options->surplus)
+		return nefs_error_set(err, EINVAL, "one word too many: %s", options->surplus);
+	if (options->remount)
+		return nefs_error_set(err, EINVAL,
+			"remount: options of a nefs that is mounted cannot be changed; unmount it, and mount "
+			"it anew (what runs ends with it)");
+	if (options->read_only)
+		return nefs_error_set(err, EINVAL,
+			"ro: enclaves are made and started by writing; mount it without, and show it "
+			"read-only elsewhere by a bind mount (mount --bind -o ro)");
+	if (!options->mountpoint)
+		return nefs_error_set(err, EINVAL,
+			"no mount point given: nefs [-f] [-d] [-o OPTION,...] [SOURCE] MOUNTPOINT");
+	return 0;
+}
+
+static int find_group(struct options *options, struct nefs_error *err)
+{
+	const struct group *group;
+
+	options->gid = (gid_t)-1;
+	if (!options->group)
+		return 0;
+	group = getgrnam(options->group);
+	if (!group)
+		return nefs_error_set(err, EINVAL,
+			"group=%s: there is no such group; make it with groupadd %s",
+			options->group, options->group);
+	options->gid = group->gr_gid;
+	return 0;
+}
+
 int options_parse(struct fuse_args *args, struct options *options, struct nefs_error *err)
 {
-	struct group *group;
-	struct stat status;
 	char *resolved;
 	int failed;
 
@@ -148,30 +238,55 @@ int options_parse(struct fuse_args *args, struct options *options, struct nefs_e
 		return nefs_error_set(err, EINVAL, "bad options; nefs -h lists them");
 	if (options->help || options->version)
 		return 0;
-	if (!options->mountpoint)
-		return nefs_error_set(err, EINVAL,
-			"no mount point given: nefs [-f] [-d] [-o OPTION,...] [SOURCE] MOUNTPOINT");
-	resolved = realpath(options->mountpoint, NULL);
-	if (!resolved)
-		return nefs_error_set(
-			err, errno, "cannot mount on %s: %s", options->mountpoint, strerror(errno));
-	free(options->mountpoint);
-	options->mountpoint = resolved;
-	if (stat(resolved, &status) || !S_ISDIR(status.st_mode))
-		return nefs_error_set(
-			err, ENOTDIR, "cannot mount on %s: it is not a directory", resolved);
-	failed = check_backend(options, err);
+	failed = check_words(options, err);
+	if (!failed)
+		failed = mount_point_resolve(options->mountpoint, &resolved, err);
 	if (failed)
 		return failed;
-	if (options->group) {
-		group = getgrnam(options->group);
-		if (!group)
-			return nefs_error_set(err, EINVAL,
-				"group=%s: there is no such group; make it with groupadd %s",
-				options->group, options->group);
-		options->gid = group->gr_gid;
+	free(options->mountpoint);
+	options->mountpoint = resolved;
+	failed = make_absolute(&options->spool, err);
+	if (!failed)
+		failed = make_absolute(&options->device, err);
+	if (!failed)
+		failed = check_backend(options, err);
+	if (!failed)
+		failed = find_group(options, err);
+	options->default_spool = !options->spool;
+	if (!failed && !options->spool)
+		failed = default_spool(options, err);
+	return failed;
+}
+
+/* "-ofsname=SOURCE"; a comma in it begins no other option. */
+static int add_source(struct fuse_args *args, const char *source)
+{
+	NEFS_AUTO_FREE char *name = NULL, *escaped = NULL, *argument = NULL;
+
+	if (asprintf(&name, "fsname=%s", source) < 0) {
+		name = NULL;
+		return -ENOMEM;
 	}
-	return options->spool ? 0 : default_spool(options, err);
+	if (fuse_opt_add_opt_escaped(&escaped, name))
+		return -ENOMEM;
+	if (asprintf(&argument, "-o%s", escaped) < 0) {
+		argument = NULL;
+		return -ENOMEM;
+	}
+	return fuse_opt_add_arg(args, argument) ? -ENOMEM : 0;
+}
+
+int options_add_mount(const struct options *options, struct fuse_args *args)
+{
+	const char *source = options->source ? options->source : options->fsname;
+
+	if (fuse_opt_add_arg(args, "-odefault_permissions,subtype=nefs,nosuid,nodev,noexec"))
+		return -ENOMEM;
+	if (geteuid() == 0 && fuse_opt_add_arg(args, "-oallow_other"))
+		return -ENOMEM;
+	if (add_source(args, source && *source ? source : "nefs"))
+		return -ENOMEM;
+	return options->debug && fuse_opt_add_arg(args, "-odebug") ? -ENOMEM : 0;
 }
 
 void options_print_help(const char *program)
@@ -197,7 +312,8 @@ void options_print_help(const char *program)
 	       "    -o sim_vm=qemu|none   sim: enclaves boot in QEMU (qemu), or have no VM\n"
 	       "    -o sim_reply_timeout=MS  sim: how long a dropped reply is waited for (120000)\n"
 	       "\n"
-	       "All other -o options go to mount(8). See nefs(8).\n",
+	       "Other -o options are those of mount.fuse3(8); nosuid, nodev and noexec are always set.\n"
+	       "See nefs(8).\n",
 		program);
 }
 
@@ -207,6 +323,8 @@ void options_release(struct options *options)
 	free(options->mountpoint);
 	free(options->spool);
 	free(options->group);
+	free(options->fsname);
+	free(options->surplus);
 	free(options->kind);
 	free(options->device);
 	free(options->sim_cpus);

@@ -7,19 +7,24 @@
 #include <nefs/backend.h>
 #include <nefs/error.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct options {
-	bool foreground; /* -f */
-	bool debug;	 /* -d: foreground, and libfuse tells each request */
-	bool help;
-	bool version;
-	char *source;	  /* the mount table's first column; "nefs" by default */
-	char *mountpoint; /* absolute, as realpath(3) gives it */
-	char *spool;
+	/* Flags are ints, as fuse_opt.h writes an int for each. */
+	int foreground; /* -f */
+	int debug;	/* -d: foreground, and libfuse tells each request */
+	int help, version;
+	int read_only, remount; /* asked for, and refused */
+	char *source;		/* the mount table's first column; "nefs" by default */
+	char *mountpoint;	/* absolute, as realpath(3) gives it */
+	char *spool;		/* absolute */
+	bool default_spool;	/* it was not given: it goes at the end, if it is empty */
 	char *group;
 	gid_t gid; /* of group; (gid_t)-1 without */
 	char *kind;
-	char *device;
+	char *device;  /* absolute, if it was given */
+	char *fsname;  /* -o fsname=: a source, if none was given otherwise */
+	char *surplus; /* a word too many */
 	char *heartbeat, *arch;
 	char *sim_cpus, *sim_memory, *sim_vm, *sim_reply_timeout;
 	struct backend_options backend;
@@ -27,9 +32,16 @@ struct options {
 
 /*
  * Parses and checks them; what is left in args is for libfuse's mount. EINVAL with a sentence for
- * anything that makes no sense. With help or version set nothing else is checked.
+ * anything that makes no sense. With help or version set nothing else is checked. What is relative is
+ * made absolute by the working directory.
  */
 int options_parse(struct fuse_args *args, struct options *options, struct nefs_error *err);
+
+/*
+ * Adds what every mount of nefs has, on top of what the user gave: its type and source, nosuid, nodev and
+ * noexec. 0 or -ENOMEM.
+ */
+int options_add_mount(const struct options *options, struct fuse_args *args);
 
 void options_print_help(const char *program);
 void options_release(struct options *options);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "spool.h"
+#include "claim.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <nefs/cleanup.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 /* From this size on it is a worker that closes a file: bytes. */
@@ -36,16 +38,16 @@ static int make_directories(const char *path)
 	return mkdir(copy, 0700) && errno != EEXIST ? -errno : 0;
 }
 
-int spool_open(
-	struct spool *spool, const char *path, struct workers *workers, struct nefs_error *err)
+/* Opens the directory, made if need be: its fd, or a negative errno. */
+static int open_directory(const char *path, struct nefs_error *err)
 {
 	NEFS_AUTO_CLOSE int fd = -1;
 	struct stat status;
 	int failed = make_directories(path);
 
-	spool->directory = -1;
-	spool->workers = workers;
-	LIST_INIT(&spool->closing);
+	/* Another daemon that ended removed the one above. */
+	if (failed == -ENOENT)
+		failed = make_directories(path);
 	if (!failed) {
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd < 0 || fstat(fd, &status))
@@ -60,26 +62,30 @@ int spool_open(
 			"the spool directory %s must belong to the user that runs nefs and be private "
 			"(mode 0700), it has mode %04o: images are secret until they run",
 			path, (unsigned int)status.st_mode & 07777);
-	spool->directory = nefs_take_fd(&fd);
-	return 0;
+	return nefs_take_fd(&fd);
 }
 
-void spool_close(struct spool *spool)
+/* Is the directory still the one that the path leads to? */
+static bool is_named(int directory, const char *path)
 {
-	if (spool->directory >= 0)
-		close(spool->directory);
-	spool->directory = -1;
+	struct stat named, opened;
+
+	return !fstat(directory, &opened) && !stat(path, &named) && named.st_dev == opened.st_dev &&
+	       named.st_ino == opened.st_ino;
 }
 
 /* A file without a name: its fd, or a negative errno. */
 static int open_nameless(const struct spool *spool, struct nefs_error *err)
 {
+	static const char name[] = ".nameless";
 	int fd = openat(spool->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	char name[32];
 
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
-		/* A filesystem that can make none: this name is gone before the next is made. */
-		snprintf(name, sizeof(name), ".%p", (const void *)spool);
+		/*
+		 * A filesystem that can make none: this name is gone before the next is made. One that is
+		 * there is of a daemon that died in between.
+		 */
+		unlinkat(spool->directory, name, 0);
 		fd = openat(spool->directory, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 		if (fd >= 0)
 			unlinkat(spool->directory, name, 0);
@@ -87,6 +93,72 @@ static int open_nameless(const struct spool *spool, struct nefs_error *err)
 	return fd < 0 ? nefs_error_set(err, errno, "cannot make a file in the spool directory: %s",
 				strerror(errno))
 		      : fd;
+}
+
+/* What can be known at the mount is not found at the first image. */
+static int try_directory(const struct spool *spool, const char *path, struct nefs_error *err)
+{
+	NEFS_AUTO_CLOSE int fd = open_nameless(spool, NULL);
+
+	int failed = fd < 0 ? -fd : 0;
+
+	if (!failed && pwrite(fd, "", 1, 0) != 1)
+		failed = errno;
+	return failed ? nefs_error_set(err, failed,
+				"the spool directory %s cannot be written: %s; choose another with "
+				"-o spool=DIR",
+				path, strerror(failed))
+		      : 0;
+}
+
+int spool_open(
+	struct spool *spool, const char *path, struct workers *workers, struct nefs_error *err)
+{
+	NEFS_AUTO_CLOSE int fd = -1;
+	int failed = 0;
+
+	spool->directory = -1;
+	spool->workers = workers;
+	LIST_INIT(&spool->closing);
+	/* One that ended between the opening and the lock may have removed it. */
+	do {
+		if (fd >= 0)
+			close(fd);
+		fd = open_directory(path, err);
+		if (fd < 0)
+			return fd;
+		failed = claim_directory(fd, path, err);
+	} while (!failed && !is_named(fd, path));
+	if (failed)
+		return failed;
+	spool->directory = fd;
+	failed = try_directory(spool, path, err);
+	if (failed)
+		spool->directory = -1;
+	else
+		nefs_take_fd(&fd);
+	return failed;
+}
+
+void spool_give_up(struct spool *spool, const char *remove)
+{
+	NEFS_AUTO_FREE char *parent = remove ? strdup(remove) : NULL;
+
+	if (spool->directory < 0)
+		return;
+	/* Not if another daemon has got it meanwhile; and either fails if it is not empty. */
+	if (parent && claim_again(spool->directory) && !rmdir(parent) && strrchr(parent, '/')) {
+		*strrchr(parent, '/') = '\0';
+		rmdir(parent);
+	}
+	claim_release(spool->directory);
+}
+
+void spool_close(struct spool *spool)
+{
+	if (spool->directory >= 0)
+		close(spool->directory);
+	spool->directory = -1;
 }
 
 int spool_file_new(struct spool *spool, struct spool_file **result, struct nefs_error *err)
@@ -193,6 +265,23 @@ void spool_file_abandon(struct spool_file *file)
 		close(fd);
 }
 
+/* A file is to have so many bytes, and the kernel lets this process make none of that size. */
+static int too_large(struct nefs_error *err, uint64_t size)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur == RLIM_INFINITY ||
+		size <= limit.rlim_cur)
+		return nefs_error_set(err, EFBIG,
+			"%llu bytes are more than a file in the spool directory can have; choose "
+			"another with -o spool=DIR",
+			(unsigned long long)size);
+	return nefs_error_set(err, EFBIG,
+		"%llu bytes are more than nefs may write to a file, %llu: start it with a higher limit "
+		"(ulimit -f, LimitFSIZE=)",
+		(unsigned long long)size, (unsigned long long)limit.rlim_cur);
+}
+
 ssize_t spool_write(struct spool_file *file, const char *data, size_t size, off_t offset,
 	struct nefs_error *err)
 {
@@ -207,6 +296,8 @@ ssize_t spool_write(struct spool_file *file, const char *data, size_t size, off_
 	written = pwrite(file->fd, data, size, offset);
 	if (written < 0 && errno == ENOSPC && close_now(file->spool))
 		written = pwrite(file->fd, data, size, offset);
+	if (written < 0 && errno == EFBIG)
+		return too_large(err, (uint64_t)offset + size);
 	if (written < 0)
 		return nefs_error_set(err, errno,
 			"writing %zu bytes at %lld to the spool directory "
@@ -239,8 +330,11 @@ int spool_truncate(struct spool_file *file, uint64_t size, struct nefs_error *er
 		file->size = 0;
 		return 0;
 	}
-	if (ftruncate(file->fd, (off_t)size))
+	if (ftruncate(file->fd, (off_t)size)) {
+		if (errno == EFBIG)
+			return too_large(err, size);
 		return nefs_error_set(err, errno, "cannot resize the file: %s", strerror(errno));
+	}
 	file->size = size;
 	return 0;
 }

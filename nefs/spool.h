@@ -35,11 +35,18 @@ struct spool_file {
 };
 
 /*
- * Opens the spool directory, made with mode 0700 if it isn't there. The workers must outlast every
- * file's last reference. 0 or a negative errno, and then directory is -1.
+ * Opens the spool directory, made with mode 0700 if it isn't there, locks it (claim.h) and tries to
+ * write. The workers must outlast every file's last reference. 0 or a negative errno (EBUSY: another
+ * daemon's), and then directory is -1. Blocks: before the loop runs.
  */
 int spool_open(
 	struct spool *spool, const char *path, struct workers *workers, struct nefs_error *err);
+
+/*
+ * Lets another daemon have the directory, too. `remove` (NULL: it stays) is its path, to be removed with the
+ * directory above it, as far as they are empty and nobody else's by now: no file can be made in it then.
+ */
+void spool_give_up(struct spool *spool, const char *remove);
 void spool_close(struct spool *spool);
 
 /* An empty file with one reference; ENOSPC, EMFILE, ENOMEM, ... with a sentence. */

@@ -28,7 +28,9 @@ int nefs_watch_signals(sd_event *event, const int *signals, size_t count,
 	for (size_t i = 0; i < count; i++)
 		sigaddset(&blocked, signals[i]);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
+	/* What they stand for is an errno of the call as well: EPIPE, EFBIG. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	for (size_t i = 0; failed >= 0 && i < count; i++) {
 		sd_event_source *source = NULL;
 

@@ -60,8 +60,12 @@ int memory_new(uint64_t size, struct memory **result, struct nefs_error *err)
 			close(memory->fd);
 		free(memory->holders);
 		return nefs_error_set(err, failed,
-			"cannot make the simulated machine's memory of %llu MiB: %s",
-			(unsigned long long)(size >> 20), strerror(failed));
+			"cannot make the simulated machine's memory of %llu MiB: %s%s",
+			(unsigned long long)(size >> 20), strerror(failed),
+			failed == EFBIG
+				? "; lift the limit (ulimit -f, LimitFSIZE=), or mount with "
+				  "less (-o sim_memory=SIZE)"
+				: "");
 	}
 	pthread_mutex_init(&memory->lock, NULL);
 	*result = nefs_take_ptr(memory);

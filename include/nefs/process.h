@@ -14,7 +14,8 @@ void nefs_raise_fd_limit(unsigned long wanted);
 
 /*
  * Gives signals to the loop: blocks them and calls handler with userdata there; NULL ends the loop.
- * SIGPIPE is ignored, as a peer that has gone is seen by EPIPE. Returns 0 or a negative errno.
+ * SIGPIPE and SIGXFSZ are ignored, as what they tell is seen by EPIPE and EFBIG. Returns 0 or a negative
+ * errno.
  */
 int nefs_watch_signals(sd_event *event, const int *signals, size_t count,
 	sd_event_signal_handler_t handler, void *userdata);

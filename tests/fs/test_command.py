@@ -51,9 +51,9 @@ def test_version(flag):
     assert result.stdout.startswith("nefs 0.") and result.stdout.count("\n") == 1
 
 
-def assert_refused(result, *words):
-    """Exit status 1 and one sentence that has these words."""
-    assert result.returncode == 1, result
+def assert_refused(result, *words, status=1):
+    """An exit status, as mount(8)'s are, and one sentence that has these words."""
+    assert result.returncode == status, result
     assert result.stdout == ""
     assert result.stderr.startswith("nefs: ") and result.stderr.endswith("\n"), result.stderr
     for word in words:
@@ -224,25 +224,14 @@ def test_lazy_umount_ends_it_when_the_last_file_is_closed(new_mount):
     mount.discard()
 
 
-def test_a_read_that_meets_the_umount_is_no_failure(new_mount, tmp_path):
-    """The kernel's ECONNABORTED, which comes in a moment too short to be hit, is given by strace."""
-    program = tmp_path / "nefs"
-    program.write_text(f"""#!/bin/sh
-        export ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0" # LeakSanitizer and strace are ptrace's both
-        exec strace -f -qq -o /dev/null -P /dev/fuse -e inject=read:error=ECONNABORTED:when=40 \\
-            '{binary()}' "$@"
-        """)
-    program.chmod(0o755)
-    mount = new_mount(program=str(program))
-
-    def ended():
-        outcome(os.stat, mount.path("version"))
-        outcome(os.listdir, mount.root)
-        return not mount.alive()
-    eventually(ended, "its read gives ECONNABORTED", step=0)
-    assert mount.process.returncode == 0, mount.said()
-    assert not mounted(mount.root)
-    mount.discard()
+def test_a_forced_umount_ends_it(new_mount):
+    """It aborts the connection before it unmounts: an umount all the same."""
+    for _ in range(10):
+        mount = new_mount()
+        mount.enclave()
+        assert run("umount", "-f", mount.root).returncode == 0
+        assert mount.wait_exit() == 0, mount.said()
+        mount.discard()
 
 
 def test_debug_stays_in_the_foreground(point, options):
@@ -357,18 +346,5 @@ def test_the_spool_is_made(tmp_path):
 
 def test_a_spool_that_cannot_be_made(point):
     result = nefs("-f", "-o", f"{base_options()},spool=/proc/nonsense", point)
-    assert_refused(result, "/proc/nonsense")
+    assert_refused(result, "/proc/nonsense", status=2)
     assert not mounted(point)
-
-
-def test_a_second_mount_on_the_same_point(point, options, tmp_path):
-    """As with any filesystem the newer one covers the older, until it is unmounted."""
-    assert nefs("-o", options, point).returncode == 0
-    os.mkdir(point + "/older")
-    second = nefs("-o", f"{base_options()},spool={tmp_path}/spool2", point)
-    if second.returncode == 0:
-        assert not os.path.exists(point + "/older")
-        assert run("fusermount3", "-u", point).returncode == 0
-    assert os.path.exists(point + "/older")
-    assert run("fusermount3", "-u", point).returncode == 0
-    eventually(lambda: not daemons(point), "the daemons end")

@@ -125,8 +125,9 @@ def test_ends_by_an_abort(new_mount, tmp_path):
         (control / minor / "abort").write_text("1")
     finally:
         assert run("umount", str(control)).returncode == 0
-    assert ended(mount) == [f"nefs: ending: the connection of the mount on {mount.root} was aborted",
-                            "nefs: ended"]
+    assert ended(mount, 32) == [f"nefs: ending: the connection of the mount on {mount.root} was aborted",
+                                "nefs: ended"]
+    assert not mounted(mount.root), "a dead mount is in nobody's way"
 
 
 @pytest.mark.sim
@@ -143,7 +144,7 @@ def test_ends_by_a_broken_mount(new_mount, tmp_path):
             pass
         return not mount.alive()
     eventually(broken, "its read gives EIO", step=0)
-    assert ended(mount, 1) == [
+    assert ended(mount, 32) == [
         f"nefs: ending: the mount on {mount.root} broke: Input/output error", "nefs: ended"]
 
 
@@ -155,7 +156,7 @@ def test_who_does_not_stop_is_named(new_mount):
     mount.enclave("shop")
     mount.faults("ENCLAVE_STOP delay 60000 1")
     mount.process.terminate()
-    said = ended(mount, 1)
+    said = ended(mount, 2)
     assert said[-1] == ("nefs: ended: 1 enclaves did not stop within 10 s, the kernel stops them now: web")
 
 
@@ -275,7 +276,7 @@ def test_the_background_tells_the_journal(journal, tmp_path):
 def test_what_could_not_be_mounted_is_told_once(journal, tmp_path, flag):
     """On stderr to the caller; in the background to the journal, too."""
     failed = in_namespace(tmp_path, f'"$NEFS" {flag} -o "$OPTIONS,spool=/proc/nonsense" "$1"')
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert failed.stderr.startswith("nefs: ") and failed.stderr.count("\n") == 1
     if flag:
         journal.setblocking(False)

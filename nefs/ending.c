@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* How a daemon ends: why, what runs, and everything else in reverse order. */
+#include "daemon.h"
+#include "directory.h"
+#include "life.h"
+#include "notifier.h"
+#include "spool.h"
+#include <errno.h>
+#include <nefs/cleanup.h>
+#include <nefs/log.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+/* How long the end waits for enclaves to stop before it leaves the rest to the kernel. */
+#define END_USEC 10000000ULL
+
+int daemon_name_source(int added, sd_event_source *source, const char *name)
+{
+	return added < 0 ? added : sd_event_source_set_description(source, name);
+}
+
+void daemon_end(struct daemon *daemon, int errno_code, const char *format, ...)
+{
+	struct log_event event = { .event = "ending", .errno_code = errno_code };
+	unsigned int enclaves = daemon->fs.launches;
+	char why[512];
+	va_list args;
+	int used;
+
+	if (daemon->quit)
+		return;
+	daemon->quit = true;
+	va_start(args, format);
+	used = vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	if (enclaves > 0 && used > 0 && (size_t)used < sizeof(why))
+		snprintf(why + used, sizeof(why) - (size_t)used, "; %u %s with it", enclaves,
+			enclaves == 1 ? "enclave ends" : "enclaves end");
+	event.error = why;
+	/* Whoever waits for the mount would not look into the log. */
+	if (daemon->caller && !log_is_stderr(daemon->fs.tree.log))
+		fprintf(stderr, "nefs: %s\n", why);
+	log_event(daemon->fs.tree.log, &event);
+	sd_notifyf(0, "STOPPING=1\nSTATUS=Ending: %s", why);
+}
+
+void daemon_let_go(struct daemon *daemon, const char *spool)
+{
+	if (daemon->mark >= 0)
+		close(daemon->mark);
+	daemon->mark = -1;
+	spool_give_up(&daemon->fs.spool, spool);
+}
+
+static int on_time_up(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	daemon->stopping = false;
+	return 0;
+}
+
+/* Stops the enclaves, as far as their device lets us. False if some did not stop in time. */
+static bool stop_enclaves(struct daemon *daemon)
+{
+	struct fs *fs = &daemon->fs;
+	sd_event_source *limit = NULL;
+	uint64_t now = 0;
+
+	daemon->stopping = true;
+	sd_event_now(fs->event, CLOCK_MONOTONIC, &now);
+	daemon_name_source(sd_event_add_time(fs->event, &limit, CLOCK_MONOTONIC, now + END_USEC, 0,
+				   on_time_up, daemon),
+		limit, "end");
+	enclave_stop_all(fs);
+	while (daemon->stopping && (fs->launches || workers_pending(fs->workers)))
+		if (sd_event_run(fs->event, END_USEC) < 0)
+			break;
+	sd_event_source_disable_unref(limit);
+	return !fs->launches && !workers_pending(fs->workers);
+}
+
+/* Names those that did not stop: who reads the log must look after them. */
+static void tell_left(struct daemon *daemon)
+{
+	const struct fs *fs = &daemon->fs;
+	const struct directory *root = fs->tree.root;
+	NEFS_AUTO_FREE char *text = NULL;
+	struct node *node = root ? directory_next(root, 0) : NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return;
+	fprintf(out,
+		"%u enclaves did not stop within %llu s, the kernel stops them now:", fs->launches,
+		END_USEC / 1000000);
+	for (; node; node = directory_next(root, node->ino))
+		if (enclave_is(node->directory) && enclave_of(node->directory)->launch)
+			fprintf(out, " %s", node->name);
+	if (fclose(out))
+		return;
+	log_event(fs->tree.log,
+		&(struct log_event){ .event = "ended", .errno_code = ETIMEDOUT, .error = text });
+}
+
+static int on_notifier_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	bool *ended = userdata;
+
+	*ended = true;
+	return 0;
+}
+
+static void free_notifier(struct fs *fs)
+{
+	notifier_free(fs->tree.notifier);
+	fs->tree.notifier = NULL;
+}
+
+/* Serves until the notifier has nothing under way that could wait for an answer. */
+static void close_notifier(struct daemon *daemon)
+{
+	struct fs *fs = &daemon->fs;
+	sd_event_source *source = NULL;
+	bool ended = false;
+
+	if (!fs->tree.notifier)
+		return;
+	daemon_name_source(sd_event_add_io(fs->event, &source, notifier_close(fs->tree.notifier),
+				   EPOLLIN, on_notifier_ended, &ended),
+		source, "notifier");
+	while (source && !ended && !daemon->broken)
+		if (sd_event_run(fs->event, UINT64_MAX) < 0)
+			break;
+	sd_event_source_disable_unref(source);
+	/* Else it may be waiting for an answer, which the umount gives it. */
+	if (ended)
+		free_notifier(fs);
+}
+
+void daemon_tear_down(struct daemon *daemon)
+{
+	struct fs *fs = &daemon->fs;
+
+	close_notifier(daemon);
+	sd_event_source_disable_unref(daemon->requests);
+	sd_event_source_disable_unref(daemon->mounts);
+	daemon_unmount(daemon);
+	free_notifier(fs);
+	/* Another daemon can be started while enclaves are stopped here. */
+	daemon_let_go(daemon, daemon->options.default_spool ? daemon->options.spool : NULL);
+	if (fs->backend && !stop_enclaves(daemon)) {
+		tell_left(daemon);
+		workers_abandon(fs->workers);
+		_exit(EXIT_SYSTEM);
+	}
+	if (fs->tree.session) {
+		fuse_session_destroy(fs->tree.session);
+		fs->tree.session = NULL;
+	}
+	fs_release(fs);
+	backend_close(fs->backend);
+	workers_free(fs->workers);
+	spool_close(&fs->spool);
+	free(daemon->request.mem);
+	sd_event_unref(fs->event);
+}
