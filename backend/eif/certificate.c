@@ -32,8 +32,7 @@ const struct eif_algorithm *eif_algorithm_by_curve(gnutls_ecc_curve_t curve)
 	return NULL;
 }
 
-/* Which algorithm the certificate's key is for; NULL with a sentence if none. */
-static const struct eif_algorithm *find_algorithm(
+const struct eif_algorithm *eif_certificate_algorithm(
 	gnutls_x509_crt_t certificate, struct nefs_error *err)
 {
 	const struct eif_algorithm *algorithm = NULL;
@@ -71,7 +70,7 @@ int eif_certificate_load(const void *pem, size_t size, gnutls_x509_crt_t *result
 			gnutls_strerror(failed));
 		goto out;
 	}
-	*algorithm = find_algorithm(certificate, err);
+	*algorithm = eif_certificate_algorithm(certificate, err);
 	if (!*algorithm) {
 		failed = -EINVAL;
 		goto out;

@@ -32,6 +32,10 @@ const struct eif_algorithm *eif_algorithm_by_curve(gnutls_ecc_curve_t curve);
 int eif_certificate_load(const void *pem, size_t size, gnutls_x509_crt_t *certificate,
 	const struct eif_algorithm **algorithm, struct nefs_error *err);
 
+/* Which algorithm a certificate's key is for; NULL with a sentence if none. */
+const struct eif_algorithm *eif_certificate_algorithm(
+	gnutls_x509_crt_t certificate, struct nefs_error *err);
+
 /* Its PCR8: SHA384(48 zero bytes | SHA384(DER)). */
 int eif_certificate_pcr8(
 	gnutls_x509_crt_t certificate, uint8_t pcr8[EIF_PCR_SIZE], struct nefs_error *err);

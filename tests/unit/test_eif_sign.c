@@ -488,6 +488,113 @@ static void test_bad_keys(void)
 	pair_free(&small);
 }
 
+/* Signs with the pair's key what a signer of its certificate says, as somebody else would: DER. */
+static void sign_elsewhere(const struct pair *pair, const struct eif_signer *signer,
+	const uint8_t pcr0[EIF_PCR_SIZE], gnutls_digest_algorithm_t hash, gnutls_datum_t *der)
+{
+	uint8_t text[EIF_TO_SIGN_MAX], digest[EIF_DIGEST_MAX], expected[EIF_DIGEST_MAX];
+	const gnutls_datum_t message = { text,
+		(unsigned int)eif_signer_message(signer, pcr0, text) };
+	gnutls_privkey_t key;
+	size_t size = 0;
+
+	CU_ASSERT(message.size > 0);
+	CU_ASSERT_EQUAL(eif_signer_digest(signer, pcr0, digest, &size, NULL), 0);
+	CU_ASSERT_EQUAL(size, gnutls_hash_get_len(hash));
+	CU_ASSERT_EQUAL(gnutls_hash_fast(hash, text, message.size, expected), 0);
+	CU_ASSERT_EQUAL(memcmp(digest, expected, size), 0);
+	CU_ASSERT_EQUAL_FATAL(gnutls_privkey_init(&key), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		gnutls_privkey_import_x509_raw(key, &pair->key, GNUTLS_X509_FMT_PEM, NULL, 0), 0);
+	CU_ASSERT_EQUAL_FATAL(gnutls_privkey_sign_data(key, hash, 0, &message, der), 0);
+	gnutls_privkey_deinit(key);
+}
+
+static struct eif_signer *without_key(const struct pair *pair)
+{
+	const struct eif_algorithm *algorithm;
+	struct eif_signer *signer = NULL;
+	gnutls_x509_crt_t certificate;
+
+	CU_ASSERT_EQUAL_FATAL(eif_certificate_load(pair->certificate.data, pair->certificate.size,
+				      &certificate, &algorithm, NULL),
+		0);
+	CU_ASSERT_EQUAL_FATAL(eif_signer_new(certificate, &signer, NULL), 0);
+	return signer;
+}
+
+/* Makes a section around this signature. Returns what eif_signer_sign did, or the refusal before. */
+static int attach(const struct pair *pair, const void *signature, size_t size,
+	const uint8_t pcr0[EIF_PCR_SIZE], struct nefs_error *err)
+{
+	struct eif_signer *signer = without_key(pair);
+	static struct eif_signature decoded;
+	uint8_t *section = NULL;
+	size_t section_size;
+	int failed;
+
+	nefs_error_clear(err);
+	failed = eif_signer_set_signature(signer, signature, size, err);
+	if (!failed)
+		failed = eif_signer_sign(signer, pcr0, &section, &section_size, err);
+	CU_ASSERT_EQUAL(failed ? -err->code : 0, failed);
+	if (!failed)
+		CU_ASSERT_EQUAL(eif_signature_decode(section, section_size, &decoded, NULL), 0);
+	free(section);
+	eif_signer_free(signer);
+	return failed;
+}
+
+/* Signing in two steps, between which somebody else has the key. */
+static void test_attached(void)
+{
+	static const gnutls_digest_algorithm_t hashes[] = { GNUTLS_DIG_SHA256, GNUTLS_DIG_SHA384,
+		GNUTLS_DIG_SHA512 };
+
+	for (size_t i = 0; i < CURVES; i++) {
+		const size_t half = curves[i].half;
+		uint8_t pcr0[EIF_PCR_SIZE] = { 1, 2, 3 }, other_pcr0[EIF_PCR_SIZE] = { 1, 2, 4 };
+		uint8_t raw[EIF_RAW_SIGNATURE_MAX + 1] = { 0 };
+		struct nefs_error err = { 0 };
+		struct eif_signer *signer;
+		gnutls_datum_t der, r, s;
+		struct pair pair, other;
+		size_t skip;
+
+		pair_make_ec(&pair, curves[i].curve);
+		pair_make_ec(&other, curves[i].curve);
+		signer = without_key(&pair);
+		sign_elsewhere(&pair, signer, pcr0, hashes[i], &der);
+		CU_ASSERT_EQUAL(gnutls_decode_rs_value(&der, &r, &s), 0);
+		skip = r.size > half ? r.size - half : 0;
+		memcpy(raw + half - (r.size - skip), r.data + skip, r.size - skip);
+		skip = s.size > half ? s.size - half : 0;
+		memcpy(raw + 2 * half - (s.size - skip), s.data + skip, s.size - skip);
+
+		CU_ASSERT_EQUAL(attach(&pair, der.data, der.size, pcr0, &err), 0);
+		CU_ASSERT_EQUAL(attach(&pair, raw, 2 * half, pcr0, &err), 0);
+		/* Another image's, another key's, a damaged one. */
+		CU_ASSERT_EQUAL(attach(&pair, der.data, der.size, other_pcr0, &err), -EINVAL);
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "or not of this image"));
+		CU_ASSERT_EQUAL(attach(&other, raw, 2 * half, pcr0, &err), -EINVAL);
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "or not of this image"));
+		raw[half] ^= 1;
+		CU_ASSERT_EQUAL(attach(&pair, raw, 2 * half, pcr0, &err), -EINVAL);
+		/* What is in no form. */
+		CU_ASSERT_EQUAL(attach(&pair, raw, 2 * half + 1, pcr0, &err), -EINVAL);
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "neither DER nor"));
+		CU_ASSERT_EQUAL(attach(&pair, raw, 0, pcr0, &err), -EINVAL);
+		CU_ASSERT_EQUAL(attach(&pair, "TUVZ\n", 5, pcr0, &err), -EINVAL);
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "base64 -d"));
+		gnutls_free(der.data);
+		gnutls_free(r.data);
+		gnutls_free(s.data);
+		eif_signer_free(signer);
+		pair_free(&pair);
+		pair_free(&other);
+	}
+}
+
 /* People keep key and certificate in one file: the key must not get into the image. */
 static void test_key_stays_out(void)
 {
@@ -527,6 +634,7 @@ static const CU_TestInfo tests[] = {
 	{ "signing again", test_resign },
 	{ "no room for a signature", test_no_room },
 	{ "keys and certificates that cannot sign", test_bad_keys },
+	{ "a signature that was made elsewhere", test_attached },
 	{ "a private key beside the certificate stays out", test_key_stays_out },
 	CU_TEST_INFO_NULL,
 };
