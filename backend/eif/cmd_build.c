@@ -2,6 +2,7 @@
 /* nefs-eif build */
 #include "internal.h"
 #include "output.h"
+#include "signing.h"
 #include "tool.h"
 #include <errno.h>
 #include <getopt.h>
@@ -23,8 +24,7 @@ struct wish {
 	const char *version;
 	const char *metadata;
 	const char *raw_metadata;
-	const char *key;
-	const char *certificate;
+	struct signing signing;
 	const char *output;
 	bool any_kernel;
 };
@@ -51,6 +51,8 @@ enum {
 	OPT_KEY,
 	OPT_CERTIFICATE,
 	OPT_ANY_KERNEL,
+	OPT_PIN_FILE,
+	OPT_PKCS11_MODULE,
 };
 
 static const struct option options[] = {
@@ -65,6 +67,8 @@ static const struct option options[] = {
 	{ "raw-metadata", required_argument, NULL, OPT_RAW_METADATA },
 	{ "key", required_argument, NULL, OPT_KEY },
 	{ "certificate", required_argument, NULL, OPT_CERTIFICATE },
+	{ "pin-file", required_argument, NULL, OPT_PIN_FILE },
+	{ "pkcs11-module", required_argument, NULL, OPT_PKCS11_MODULE },
 	{ "any-kernel", no_argument, NULL, OPT_ANY_KERNEL },
 	{ "output", required_argument, NULL, 'o' },
 	{ 0 },
@@ -79,7 +83,7 @@ static int check_wish(const struct wish *wish)
 		return tool_misused("build", "give either --cmdline or --cmdline-file");
 	if (wish->ramdisk_count == 0)
 		return tool_misused("build", "--ramdisk is missing");
-	if (!wish->key != !wish->certificate)
+	if (!wish->signing.key != !wish->signing.certificate)
 		return tool_misused("build", "--key and --certificate go together");
 	if (wish->raw_metadata && (wish->metadata || wish->name || wish->version))
 		return tool_misused("build",
@@ -135,10 +139,16 @@ static int parse(int argc, char **argv, struct wish *wish)
 			wish->raw_metadata = optarg;
 			break;
 		case OPT_KEY:
-			wish->key = optarg;
+			wish->signing.key = optarg;
 			break;
 		case OPT_CERTIFICATE:
-			wish->certificate = optarg;
+			wish->signing.certificate = optarg;
+			break;
+		case OPT_PIN_FILE:
+			wish->signing.pin.file = optarg;
+			break;
+		case OPT_PKCS11_MODULE:
+			wish->signing.module = optarg;
 			break;
 		case OPT_ANY_KERNEL:
 			wish->any_kernel = true;
@@ -251,7 +261,7 @@ static int make_metadata(const struct wish *wish, struct material *material, str
 	return 0;
 }
 
-static int gather(const struct wish *wish, struct material *material, struct nefs_error *err)
+static int gather(struct wish *wish, struct material *material, struct nefs_error *err)
 {
 	int failed;
 
@@ -267,8 +277,8 @@ static int gather(const struct wish *wish, struct material *material, struct nef
 	failed = load_cmdline(wish, material, err);
 	if (!failed)
 		failed = make_metadata(wish, material, err);
-	if (!failed && wish->key)
-		failed = tool_load_signer(wish->key, wish->certificate, &material->signer, err);
+	if (!failed && wish->signing.key)
+		failed = signing_load(&wish->signing, &material->signer, err);
 	return failed;
 }
 
@@ -288,7 +298,7 @@ static int refuse_inputs(
 	const struct wish *wish, const struct eif_output *output, struct nefs_error *err)
 {
 	const char *const others[] = { wish->kernel, wish->cmdline_file, wish->metadata,
-		wish->raw_metadata, wish->key, wish->certificate };
+		wish->raw_metadata, wish->signing.key, wish->signing.certificate };
 	int failed = 0;
 
 	for (size_t i = 0; !failed && i < sizeof(others) / sizeof(others[0]); i++)
@@ -349,5 +359,6 @@ int tool_build(int argc, char **argv)
 out:
 	eif_output_discard(&output);
 	release(&material);
+	signing_release(&wish.signing);
 	return failed ? tool_fail(&err) : TOOL_OK;
 }

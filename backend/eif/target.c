@@ -47,7 +47,7 @@ static int use_standard_output(struct target *target, struct nefs_error *err)
 {
 	if (isatty(STDOUT_FILENO))
 		return nefs_error_set(err, EINVAL,
-			"the standard output is a terminal, which shows no image; give a file "
+			"the standard output is a terminal, which shows no such bytes; give a file "
 			"name, or redirect it");
 	target->standard_output = true;
 	return 0;

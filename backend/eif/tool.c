@@ -4,11 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-/* Largest PEM file: a key or a certificate has a few kB. */
-#define PEM_MAX 65536
 
 /* pcrs: NULL if they are not wanted. */
 static int open_image(
@@ -39,36 +35,6 @@ int tool_open_unmeasured(const char *path, struct tool_image *image, struct nefs
 int tool_open_image(const char *path, struct tool_image *image, struct nefs_error *err)
 {
 	return open_image(path, image, &image->pcrs, err);
-}
-
-int tool_load_signer(const char *key, const char *certificate, struct eif_signer **signer,
-	struct nefs_error *err)
-{
-	NEFS_AUTO_FREE char *certificate_pem = NULL;
-	char *key_pem = NULL;
-	size_t key_size = 0, certificate_size;
-	int failed;
-
-	failed = tool_load(key, PEM_MAX, &key_pem, &key_size, err);
-	if (failed)
-		return failed;
-	failed = tool_load(certificate, PEM_MAX, &certificate_pem, &certificate_size, err);
-	if (!failed) {
-		failed = eif_signer_load(
-			key_pem, key_size, certificate_pem, certificate_size, signer, err);
-		if (!failed) {
-			failed = eif_signer_check_dates(*signer, time(NULL), err);
-			if (failed) {
-				eif_signer_free(*signer);
-				*signer = NULL;
-			}
-		}
-		if (failed)
-			nefs_error_prefix(err, "%s and %s", key, certificate);
-	}
-	explicit_bzero(key_pem, key_size);
-	free(key_pem);
-	return failed;
 }
 
 static int print_on(FILE *stream, const char *text, struct nefs_error *err)

@@ -38,10 +38,6 @@ int tool_open_image(const char *path, struct tool_image *image, struct nefs_erro
 /* The same for commands that do not look at the measurements, nor into an old signature. */
 int tool_open_unmeasured(const char *path, struct tool_image *image, struct nefs_error *err);
 
-/* Loads both PEM files, and refuses an expired certificate. */
-int tool_load_signer(const char *key, const char *certificate, struct eif_signer **signer,
-	struct nefs_error *err);
-
 /* Prints text on stdout: EIO with a sentence if that fails. */
 int tool_print(const char *text, struct nefs_error *err);
 

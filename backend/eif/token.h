@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Keys and certificates in a PKCS#11 token, a smart card or an HSM, named by a URL (RFC 7512). GnuTLS and
+ * p11-kit know the installed modules; the key never leaves its token.
+ */
+#ifndef NEFS_EIF_TOKEN_H
+#define NEFS_EIF_TOKEN_H
+
+#include "signing.h"
+
+bool token_is_url(const char *text);
+
+/*
+ * Opens signing->key. The PIN is the URL's (pin-value, pin-source), else that of pin_callback. The caller ends
+ * *key with gnutls_privkey_deinit, before *signing. EINVAL; EACCES if it is about the PIN, which no sentence
+ * tells.
+ */
+int token_load_key(struct signing *signing, gnutls_privkey_t *key, struct nefs_error *err);
+
+/* The same of signing->certificate, for gnutls_x509_crt_deinit. */
+int token_load_certificate(
+	struct signing *signing, gnutls_x509_crt_t *certificate, struct nefs_error *err);
+
+#endif
