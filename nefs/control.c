@@ -249,6 +249,7 @@ static int open_control(struct handle *handle)
 	struct nefs_error err = { 0 };
 	int failed = 0;
 
+	handle->cut = (handle->flags & O_TRUNC) != 0;
 	if (writes && !control_is_writable(handle->node))
 		failed = refuse_write(&err);
 	else if (control->ops && control->ops->open)
@@ -346,10 +347,28 @@ static void write_control(
 		fuse_reply_err(req, (int)-result);
 		return;
 	}
+	handle->cut = false;
 	node_written(node);
 	/* The kernel dropped them before the write: somebody may have come in between. */
 	node_drop_pages(node);
 	fuse_reply_write(req, (size_t)result);
+}
+
+/*
+ * Has the kernel know its size, or (touch) inotify that it has changed, which does both. What it does not know of
+ * needs neither.
+ */
+static void notify(struct node *node, bool touch)
+{
+	struct notifier *notifier = node->directory->tree->notifier;
+	char path[DIRECTORY_PATH_MAX];
+
+	if (!notifier || node->hidden || node_gone(node) || !directory_path(node, path))
+		return;
+	if (touch)
+		notifier_touch(notifier, path);
+	else if (node->lookups && !node->uncached && !node->steady)
+		notifier_look(notifier, path);
 }
 
 static void close_control(struct handle *handle)
@@ -358,6 +377,8 @@ static void close_control(struct handle *handle)
 
 	if (control->ops && control->ops->close)
 		control->ops->close(handle);
+	if (handle->cut && !handle->gone)
+		notify(handle->node, false);
 }
 
 static int resize_control(struct node *node, uint64_t size)
@@ -414,13 +435,8 @@ static uint64_t control_size(struct node *node)
 
 static void control_changed(struct node *node)
 {
-	struct notifier *notifier = node->directory->tree->notifier;
-	char path[DIRECTORY_PATH_MAX];
-
 	parked_retry(&node->parked, read_again);
-	if (notifier && node->control->flags & CONTROL_POLL && !node->hidden && !node_gone(node) &&
-		directory_path(node, path))
-		notifier_touch(notifier, path);
+	notify(node, (node->control->flags & CONTROL_POLL) != 0);
 }
 
 static const struct node_ops control_node_ops = {

@@ -152,6 +152,8 @@ struct handle {
 
 	uint64_t position; /* streams: where this reader is */
 
+	bool cut; /* the kernel takes its file for empty, since O_TRUNC: nothing was written after it */
+
 	bool truncate; /* image: O_TRUNC was asked for, nothing written yet */
 };
 

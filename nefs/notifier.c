@@ -26,6 +26,7 @@ struct errand {
 	STAILQ_ENTRY(errand) siblings;
 	struct fuse_session *session; /* drop pages, or bury a name; NULL: touch a file */
 	fuse_ino_t ino;		      /* the file, or the directory that the name is in */
+	bool look;		      /* stat(2) the file */
 	bool rotated;		      /* repeat a rotation of the file */
 	uint64_t number;	      /* of those to touch */
 	char text[]; /* the name ("": drop pages), or the file's path relative to the mount */
@@ -95,6 +96,17 @@ static void touch_file(struct notifier *notifier, const char *file)
 		tell_failure(notifier, file);
 }
 
+static void look_at_file(struct notifier *notifier, const char *file)
+{
+	char buffer[PATH_MAX];
+	struct stat status;
+	const char *path;
+	int directory;
+
+	if (locate(notifier, file, buffer, &directory, &path))
+		fstatat(directory, path, &status, AT_SYMLINK_NOFOLLOW);
+}
+
 /* What has happened is repeated for those who watch: it is the answers that make it look so. */
 static void rotate_file(struct notifier *notifier, const char *file)
 {
@@ -117,7 +129,9 @@ static void rotate_file(struct notifier *notifier, const char *file)
 
 static void run_errand(struct notifier *notifier, const struct errand *errand)
 {
-	if (errand->rotated)
+	if (errand->look)
+		look_at_file(notifier, errand->text);
+	else if (errand->rotated)
 		rotate_file(notifier, errand->text);
 	else if (!errand->session)
 		touch_file(notifier, errand->text);
@@ -281,6 +295,15 @@ bool notifier_has_begun(const struct notifier *notifier, uint64_t errand)
 	return errand <= atomic_load(&notifier->begun);
 }
 
+void notifier_look(struct notifier *notifier, const char *path)
+{
+	struct errand *errand = new_errand("", path);
+
+	if (errand)
+		errand->look = true;
+	enqueue(notifier, errand);
+}
+
 void notifier_rotated(struct notifier *notifier, const char *path)
 {
 	struct errand *errand = new_errand("", path);
@@ -336,6 +359,7 @@ void notifier_moved(struct notifier *notifier, const char *path, const char *new
 			if (moved) {
 				moved->number = errand->number;
 				moved->rotated = errand->rotated;
+				moved->look = errand->look;
 			}
 			free(errand);
 			errand = moved;

@@ -35,6 +35,12 @@ uint64_t notifier_touch(struct notifier *notifier, const char *path);
 bool notifier_has_begun(const struct notifier *notifier, uint64_t errand);
 
 /*
+ * Has the kernel learn the attributes of the file of this path: who reads by sendfile(2) goes by the size that it
+ * knows, and it asks by itself at a stat(2) only. Loop thread.
+ */
+void notifier_look(struct notifier *notifier, const char *path);
+
+/*
  * Asks for the events of a file that was rotated: as if `path` had been renamed to `path`.1, and a new one
  * made. Those system calls come in as requests by a caller for whom notifier_repeats is true, who must be
  * shown what was before, and see each of them succeed (text_log.h). Loop thread.
