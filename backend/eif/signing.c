@@ -21,7 +21,8 @@ static int load_certificate(
 	int failed;
 
 	if (token_is_url(signing->certificate))
-		return token_load_certificate(signing, certificate, err);
+		return token_load_certificate(
+			signing->certificate, signing->module, &signing->pin, certificate, err);
 	failed = tool_load(signing->certificate, PEM_MAX, &pem, &size, err);
 	if (failed)
 		return failed;
@@ -54,7 +55,7 @@ static int set_key_url(struct signing *signing, struct eif_signer *signer, struc
 	gnutls_privkey_t key;
 	int failed;
 
-	failed = token_load_key(signing, &key, err);
+	failed = token_load_key(signing->key, signing->module, &signing->pin, &key, err);
 	if (failed)
 		return failed;
 	failed = eif_signer_set_key(signer, key, err);

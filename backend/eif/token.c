@@ -66,10 +66,9 @@ static char *query_value(const char *url, const char *name)
  * Loads the one module that is named, if one is; else GnuTLS loads those that p11-kit knows. It leaves a
  * URL's module-path and pin-source to its callers.
  */
-static int load_module(const struct signing *signing, const char *url, struct nefs_error *err)
+static int load_module(const char *module, const char *url, struct nefs_error *err)
 {
-	NEFS_AUTO_FREE char *named =
-		signing->module ? strdup(signing->module) : query_value(url, "module-path");
+	NEFS_AUTO_FREE char *named = module ? strdup(module) : query_value(url, "module-path");
 	int failed;
 
 	if (!named)
@@ -84,10 +83,10 @@ static int load_module(const struct signing *signing, const char *url, struct ne
 		gnutls_strerror(failed));
 }
 
-static int cannot_load(const struct signing *signing, const char *what, const char *url, int code,
-	struct nefs_error *err)
+static int cannot_load(
+	const struct pin *pin, const char *what, const char *url, int code, struct nefs_error *err)
 {
-	const struct nefs_error *refused = &signing->pin.refused;
+	const struct nefs_error *refused = &pin->refused;
 
 	if (refused->code)
 		return nefs_error_set(
@@ -125,46 +124,47 @@ static void find_pin_file(struct pin *pin, const char *url)
 				    : pin->named;
 }
 
-int token_load_key(struct signing *signing, gnutls_privkey_t *result, struct nefs_error *err)
+int token_load_key(const char *url, const char *module, struct pin *pin, gnutls_privkey_t *result,
+	struct nefs_error *err)
 {
 	gnutls_privkey_t key;
 	int failed;
 
-	failed = load_module(signing, signing->key, err);
+	failed = load_module(module, url, err);
 	if (failed)
 		return failed;
 	failed = gnutls_privkey_init(&key);
 	if (failed < 0)
-		return cannot_load(signing, "private key", signing->key, failed, err);
-	find_pin_file(&signing->pin, signing->key);
-	gnutls_privkey_set_pin_function(key, pin_callback, &signing->pin);
-	failed = gnutls_privkey_import_url(key, signing->key, 0);
+		return cannot_load(pin, "private key", url, failed, err);
+	find_pin_file(pin, url);
+	gnutls_privkey_set_pin_function(key, pin_callback, pin);
+	failed = gnutls_privkey_import_url(key, url, 0);
 	if (failed < 0) {
 		gnutls_privkey_deinit(key);
-		return cannot_load(signing, "private key", signing->key, failed, err);
+		return cannot_load(pin, "private key", url, failed, err);
 	}
 	*result = key;
 	return 0;
 }
 
-int token_load_certificate(
-	struct signing *signing, gnutls_x509_crt_t *result, struct nefs_error *err)
+int token_load_certificate(const char *url, const char *module, struct pin *pin,
+	gnutls_x509_crt_t *result, struct nefs_error *err)
 {
 	gnutls_x509_crt_t certificate;
 	int failed;
 
-	failed = load_module(signing, signing->certificate, err);
+	failed = load_module(module, url, err);
 	if (failed)
 		return failed;
 	failed = gnutls_x509_crt_init(&certificate);
 	if (failed < 0)
-		return cannot_load(signing, "certificate", signing->certificate, failed, err);
-	find_pin_file(&signing->pin, signing->certificate);
-	gnutls_x509_crt_set_pin_function(certificate, pin_callback, &signing->pin);
-	failed = gnutls_x509_crt_import_url(certificate, signing->certificate, 0);
+		return cannot_load(pin, "certificate", url, failed, err);
+	find_pin_file(pin, url);
+	gnutls_x509_crt_set_pin_function(certificate, pin_callback, pin);
+	failed = gnutls_x509_crt_import_url(certificate, url, 0);
 	if (failed < 0) {
 		gnutls_x509_crt_deinit(certificate);
-		return cannot_load(signing, "certificate", signing->certificate, failed, err);
+		return cannot_load(pin, "certificate", url, failed, err);
 	}
 	*result = certificate;
 	return 0;
