@@ -104,7 +104,6 @@ ARCHIVERS = {
     "cpio": ("cd $1 && find web | cpio -oH newc --quiet >$2", "cd $1 && cpio -idmu --quiet <$2"),
     "zip": ("cd $1 && zip -qr $2.zip web && mv $2.zip $2", "cd $1 && unzip -qqo $2"),
     "busybox-tar": ("busybox tar -C $1 -cf $2 web", "busybox tar -C $1 -xf $2"),
-    "python": ("cd $1 && python3 -m tarfile -c $2 web", "python3 -m tarfile -e $2 $1"),
 }
 
 
@@ -119,8 +118,9 @@ def test_an_archive_and_back(mount, tmp_path, archiver):
     shell(unpack, mount.path(), tmp_path / "archive", status=range(0, 100))
     assert (web.get("memory"), web.get("vcpus"), web.get("cid")) == (b"64M\n", b"2\n", b"17\n")
     assert web.get("image") == eif_image.SMALL
-    # Without an errno's fault of the archive: `start` was 0 in it.
-    assert web.state == "init" and web.start() == "OK", web.error
+    # Some remove what they cannot write: a start brings it back. `start` itself was 0 in the archive.
+    assert web.get("start") == b"0\n"
+    assert web.start() == "OK", web.error
     web.reaches("running")
 
 
