@@ -10,14 +10,12 @@
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
 	struct node *node = node_from_id(op_tree(req), ino);
-	struct stat attributes;
 
 	if (!node) {
 		fuse_reply_err(req, ESTALE);
 		return;
 	}
-	node_stat(node, &attributes);
-	fuse_reply_attr(req, &attributes, node_cache_seconds(node));
+	node_answer_stat(req, node);
 }
 
 void op_setattr(

@@ -2,6 +2,7 @@
 #include "control.h"
 #include "directory.h"
 #include "notifier.h"
+#include "text.h"
 #include "tree.h"
 #include "values.h"
 #include <errno.h>
@@ -18,7 +19,8 @@
 
 /* ---- values ---- */
 
-int control_render(struct node *node, char **text, size_t *size)
+/* Into tree->rendered. 0 or -ENOMEM. */
+static int render(struct node *node)
 {
 	struct tree *tree = node->directory->tree;
 
@@ -29,7 +31,14 @@ int control_render(struct node *node, char **text, size_t *size)
 	rewind(tree->render);
 	if (node->control->show)
 		node->control->show(node, tree->render);
-	if (fflush(tree->render))
+	return fflush(tree->render) ? -ENOMEM : 0;
+}
+
+int control_render(struct node *node, char **text, size_t *size)
+{
+	struct tree *tree = node->directory->tree;
+
+	if (render(node))
 		return -ENOMEM;
 	*size = tree->rendered_size;
 	*text = malloc(*size + 1);
@@ -154,34 +163,36 @@ bool control_wants_text(const struct handle *handle, off_t offset)
 	return offset == 0 || handle->paging || !handle->text;
 }
 
-void control_take_text(struct handle *handle, char *text, size_t size)
+void control_take_text(struct handle *handle, struct text *text)
 {
-	free(handle->text);
+	text_unref(handle->text);
 	handle->text = text;
-	handle->text_size = size;
 	handle->seen = handle->node->changes;
 }
 
 void control_reply_text(fuse_req_t req, const struct handle *handle, size_t size, off_t offset)
 {
-	if (offset < 0 || (uint64_t)offset >= handle->text_size)
+	const struct text *text = handle->text;
+
+	if (offset < 0 || (uint64_t)offset >= text->size)
 		size = 0;
-	else if (size > handle->text_size - (size_t)offset)
-		size = handle->text_size - (size_t)offset;
-	fuse_reply_buf(req, size ? handle->text + offset : NULL, size);
+	else if (size > text->size - (size_t)offset)
+		size = text->size - (size_t)offset;
+	fuse_reply_buf(req, size ? text->data + offset : NULL, size);
 }
 
 void control_read_text(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
 {
-	char *text;
-	size_t length;
+	const struct tree *tree = handle->node->directory->tree;
+	struct text *text;
 
 	if (control_wants_text(handle, offset)) {
-		if (control_render(handle->node, &text, &length)) {
+		text = render(handle->node) ? NULL : text_new(tree->rendered, tree->rendered_size);
+		if (!text) {
 			fuse_reply_err(req, ENOMEM);
 			return;
 		}
-		control_take_text(handle, text, length);
+		control_take_text(handle, text);
 	}
 	control_reply_text(req, handle, size, offset);
 }
@@ -417,8 +428,6 @@ static unsigned int poll_control(struct handle *handle)
 static uint64_t control_size(struct node *node)
 {
 	const struct control_ops *ops = node->control->ops;
-	char *text;
-	size_t size;
 
 	if (node_gone(node))
 		return 0;
@@ -427,10 +436,14 @@ static uint64_t control_size(struct node *node)
 	/* What makes its text by itself has none to be measured before it is read. */
 	if (ops && ops->read)
 		return 0;
-	if (control_render(node, &text, &size))
-		return 0;
-	free(text);
-	return size;
+	return render(node) ? 0 : node->directory->tree->rendered_size;
+}
+
+static bool control_settled(struct node *node)
+{
+	const struct control_ops *ops = node->control->ops;
+
+	return !ops || !ops->settled || node_gone(node) || ops->settled(node);
 }
 
 static void control_changed(struct node *node)
@@ -447,6 +460,7 @@ static const struct node_ops control_node_ops = {
 	.resize = resize_control,
 	.poll = poll_control,
 	.size = control_size,
+	.settled = control_settled,
 	.changed = control_changed,
 };
 

@@ -46,8 +46,9 @@ struct control_ops {
 	 * at once (parked_add). The caller sets what answers it.
 	 */
 	struct parked *(*park)(struct node *node, fuse_req_t req);
-	/* st_size. */
+	/* st_size, and whether that is known (node.h). */
 	uint64_t (*size)(struct node *node);
+	bool (*settled)(struct node *node);
 	/* A handle is about to be closed by its user. */
 	void (*close)(struct handle *handle);
 };
@@ -155,8 +156,8 @@ void control_read_text(fuse_req_t req, struct handle *handle, size_t size, off_t
  */
 bool control_wants_text(const struct handle *handle, off_t offset);
 
-/* Gives a handle its text, malloc'ed: the present content has been seen. */
-void control_take_text(struct handle *handle, char *text, size_t size);
+/* Gives a handle its text, with a reference to it: the present content has been seen. */
+void control_take_text(struct handle *handle, struct text *text);
 
 /* Answers a read from it. */
 void control_reply_text(fuse_req_t req, const struct handle *handle, size_t size, off_t offset);

@@ -156,6 +156,7 @@ static void destroy(struct directory *directory)
 	free(enclave->grant);
 	sd_event_source_disable_unref(enclave->start_timer);
 	repeats_release(&enclave->repeats);
+	sd_event_source_disable_unref(enclave->report_timer);
 	free(enclave);
 }
 

@@ -26,7 +26,7 @@
 struct enclave_nodes {
 	struct node *memory_effective, *cpus_effective, *cid_effective, *slot;
 	struct node *start, *pending, *state, *wait, *events, *journal_follow, *console_follow;
-	struct node *measurements, *image_info;
+	struct node *image, *measurements, *image_info;
 };
 
 struct enclave {
@@ -50,9 +50,10 @@ struct enclave {
 	char *start_text; /* as written */
 	size_t start_size;
 
-	struct parked_list waiting;   /* writers of `start` */
-	sd_event_source *start_timer; /* ends their wait */
-	uint64_t wait_until;	      /* CLOCK_MONOTONIC usec; 0: nobody may wait */
+	struct parked_list waiting;    /* writers of `start` */
+	sd_event_source *start_timer;  /* ends their wait */
+	sd_event_source *report_timer; /* ends the wait for the size of what tells of the image */
+	uint64_t wait_until;	       /* CLOCK_MONOTONIC usec; 0: nobody may wait */
 };
 
 /* Is this directory an enclave, and which? */

@@ -217,6 +217,7 @@ const struct control enclave_files[] = {
 	{ .name = "image",
 		.mode = 0600,
 		.flags = CONTROL_SETTABLE | CONTROL_UNSET,
+		.handle = HANDLE(image),
 		.reset = image_file_reset,
 		.ops = &image_file_ops },
 	SETTING_ROW("cid", SETTING_CID, 0),

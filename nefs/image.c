@@ -39,6 +39,11 @@ int image_check(const struct image *image, struct nefs_error *err)
 	if (!image->file || !image->file->size)
 		return nefs_error_set(err, EINVAL,
 			"image is not set; write an EIF to it first: cat app.eif > image");
+	/* It was read when it was written, and need not be read again to be refused. */
+	if (image->unsound) {
+		nefs_error_set(err, image->unsound->code, "%s", image->unsound->text);
+		return -image->unsound->code;
+	}
 	return 0;
 }
 
@@ -77,9 +82,10 @@ void image_release(struct image *image)
 void image_forget(struct image *image)
 {
 	image->generation++;
-	image->sound = false;
-	free(nefs_take_ptr(image->measurements));
-	free(nefs_take_ptr(image->info));
+	image->known = image->sound = image->overdue = false;
+	text_unref(nefs_take_ptr(image->measurements));
+	text_unref(nefs_take_ptr(image->info));
+	free(nefs_take_ptr(image->unsound));
 }
 
 int image_draft_begin(struct image *image, struct spool *spool, struct nefs_error *err)

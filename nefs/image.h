@@ -10,6 +10,7 @@
 #define NEFS_IMAGE_H
 
 #include "spool.h"
+#include "text.h"
 #include <stdbool.h>
 
 struct description;
@@ -34,9 +35,12 @@ struct image {
 	/* What is known of this generation (report.c). */
 	struct description *describing; /* the report being made, perhaps of an older one */
 	struct spool_file *described;	/* what that reads, by a reference of its own */
-	bool sound;			/* a report found it whole, its CRC right */
-	char *measurements;		/* NULL: not known */
-	char *info;
+	bool known;			/* it was described, whatever came of that */
+	bool sound;			/* it is whole, its CRC right */
+	bool overdue;			/* describing it takes long: nobody waits for its size */
+	struct text *measurements;	/* NULL: none */
+	struct text *info;
+	struct nefs_error *unsound; /* why it can't be started; NULL: nothing is known against it */
 };
 
 /* Can it be started with? -EINVAL, with the figures, if there is none or one is being written. */

@@ -13,11 +13,6 @@ static struct enclave *of(const struct node *node)
 	return enclave_of(node->directory);
 }
 
-static bool is_writer(const struct handle *handle)
-{
-	return (handle->flags & O_ACCMODE) != O_RDONLY;
-}
-
 /* What the enclave will start with is another now. */
 static void changed(struct enclave *enclave, struct node *node)
 {
@@ -32,7 +27,7 @@ static void begin_anew(struct node *node)
 	struct handle *handle;
 
 	LIST_FOREACH(handle, &node->handles, siblings)
-	handle->truncate = is_writer(handle);
+	handle->truncate = handle_writes(handle);
 }
 
 static void replace_image(struct node *node, struct spool_file *file)
@@ -54,7 +49,7 @@ static int open_image(struct handle *handle, struct nefs_error *err)
 	 * O_TRUNC takes effect with the first byte written: an image that turns out not to be one
 	 * must not cost the image that was there.
 	 */
-	handle->truncate = is_writer(handle) && handle->flags & O_TRUNC;
+	handle->truncate = handle_writes(handle) && handle->flags & O_TRUNC;
 	return 0;
 }
 
@@ -262,7 +257,7 @@ static int adopt_image(struct node *node, struct node *staged, struct nefs_error
 		return failed;
 	spool_file_ref(file);
 	replace_image(node, file);
-	report_request(of(node), false);
+	report_request(of(node));
 	return 0;
 }
 
@@ -271,12 +266,10 @@ static void close_image(struct handle *handle)
 {
 	struct enclave *enclave = of(handle->node);
 	struct nefs_error err = { 0 };
-	const struct handle *other;
 
-	if (!is_writer(handle) || node_gone(handle->node))
+	if (!handle_writes(handle) || node_gone(handle->node))
 		return;
-	LIST_FOREACH(other, &handle->node->handles, siblings)
-	if (other != handle && is_writer(other))
+	if (node_is_written(handle->node, handle))
 		return;
 	if (enclave->image.draft.file && image_draft_is_long_enough(&enclave->image)) {
 		commit_draft(enclave, handle->node);
@@ -286,7 +279,7 @@ static void close_image(struct handle *handle)
 	}
 	/* Without memory for it, it is made when somebody asks. */
 	if (enclave->image.file)
-		report_request(enclave, false);
+		report_request(enclave);
 }
 
 static struct spool_file *image_content(struct node *node)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "node.h"
 #include "notifier.h"
+#include "text.h"
 #include "tree.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -95,6 +96,7 @@ void node_init(struct node *node, const struct node_ops *ops, struct directory *
 	node->changes = 1;
 	LIST_INIT(&node->handles);
 	LIST_INIT(&node->parked);
+	LIST_INIT(&node->stats);
 }
 
 /* Whatever the kernel knows by its id. */
@@ -149,6 +151,38 @@ void node_stat(struct node *node, struct stat *attributes)
 	attributes->st_atim = node->atime;
 	attributes->st_mtim = node->mtime;
 	attributes->st_ctim = node->ctime;
+}
+
+/* A signal ends the wait, not the call: stat(2) knows no EINTR. */
+static void answer_stat(struct parked *parked, int result)
+{
+	struct node *node = parked->context;
+	struct stat attributes;
+
+	node_stat(node, &attributes);
+	fuse_reply_attr(parked->req, &attributes, node_cache_seconds(node));
+}
+
+void node_answer_stat(fuse_req_t req, struct node *node)
+{
+	struct stat attributes;
+	struct parked *parked;
+
+	if (node->ops && node->ops->settled && !node->ops->settled(node)) {
+		parked = parked_add(&node->stats, req);
+		if (!parked)
+			return;
+		parked->context = node;
+		parked->answer = answer_stat;
+		return;
+	}
+	node_stat(node, &attributes);
+	fuse_reply_attr(req, &attributes, node_cache_seconds(node));
+}
+
+void node_settled(struct node *node)
+{
+	parked_drop(&node->stats, NULL, 0);
 }
 
 double node_cache_seconds(const struct node *node)
@@ -315,6 +349,7 @@ void directory_unref(struct directory *directory)
 void node_drop_requests(struct node *node)
 {
 	wake_pollers(node);
+	node_settled(node);
 	parked_drop(&node->parked, NULL, ENODEV);
 }
 
@@ -348,7 +383,7 @@ void handle_free(struct handle *handle)
 	LIST_REMOVE(handle, siblings);
 	if (handle->poll)
 		fuse_pollhandle_destroy(handle->poll);
-	free(handle->text);
+	text_unref(handle->text);
 	free(handle);
 	if (!gone)
 		node_check_idle(node);
@@ -357,12 +392,16 @@ void handle_free(struct handle *handle)
 
 void handle_park_read(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
 {
+	if (handle->flags & O_NONBLOCK)
+		fuse_reply_err(req, EAGAIN);
+	else
+		handle_wait_read(req, handle, size, offset);
+}
+
+void handle_wait_read(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
+{
 	struct parked *parked;
 
-	if (handle->flags & O_NONBLOCK) {
-		fuse_reply_err(req, EAGAIN);
-		return;
-	}
 	if (handle->paging && !handle->node->steady) {
 		fuse_reply_err(req, EINVAL);
 		return;
@@ -374,6 +413,21 @@ void handle_park_read(fuse_req_t req, struct handle *handle, size_t size, off_t 
 	parked->handle = handle;
 	parked->size = size;
 	parked->offset = offset;
+}
+
+bool handle_writes(const struct handle *handle)
+{
+	return (handle->flags & O_ACCMODE) != O_RDONLY;
+}
+
+bool node_is_written(const struct node *node, const struct handle *but)
+{
+	const struct handle *handle;
+
+	LIST_FOREACH(handle, &node->handles, siblings)
+	if (handle != but && handle_writes(handle))
+		return true;
+	return false;
 }
 
 void node_close_handles(struct node *node)

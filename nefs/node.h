@@ -22,6 +22,7 @@ struct directory;
 struct handle;
 struct node;
 struct staging;
+struct text;
 struct text_log;
 struct tree;
 
@@ -59,6 +60,11 @@ struct node_ops {
 	unsigned int (*poll)(struct handle *handle);
 	/* st_size: the length of the present content. */
 	uint64_t (*size)(struct node *node);
+	/*
+	 * Is that known? If not it is on its way: stat(2) waits for node_settled, for a bounded time, which
+	 * is the file's to bound. The node is `uncached` meanwhile. NULL: it always is.
+	 */
+	bool (*settled)(struct node *node);
 	/* Its mode or its owner was changed. May be NULL. */
 	void (*owned)(struct node *node);
 	/* After node_changed did its part. May be NULL. */
@@ -86,6 +92,7 @@ struct node {
 	uint64_t changes; /* counts from 1; a handle has `seen` one of them */
 	struct handle_list handles;
 	struct parked_list parked; /* reads that wait for news of this node */
+	struct parked_list stats;  /* GETATTR that wait for its size */
 };
 
 /* What a directory is for. A member that is NULL refuses, with EPERM. */
@@ -147,8 +154,7 @@ struct handle {
 	struct fuse_pollhandle *poll;
 
 	/* Text files: what a read at offset 0 found, for the reads that continue it. */
-	char *text;
-	size_t text_size;
+	struct text *text;
 
 	uint64_t position; /* streams: where this reader is */
 
@@ -192,6 +198,12 @@ void node_forget(struct node *node, uint64_t count);
 
 /* stat(2) of a node; size is that of its present content. */
 void node_stat(struct node *node, struct stat *attributes);
+
+/* Answers GETATTR, at once or when its size is known. */
+void node_answer_stat(fuse_req_t req, struct node *node);
+
+/* Its size is known, or is not waited for any longer. */
+void node_settled(struct node *node);
 
 /* How long the kernel may keep its attributes. */
 double node_cache_seconds(const struct node *node);
@@ -243,6 +255,13 @@ void handle_free(struct handle *handle);
  * learns of that (sendfile(2)'s callers take to read(2) then).
  */
 void handle_park_read(fuse_req_t req, struct handle *handle, size_t size, off_t offset);
+
+/* The same whatever O_NONBLOCK says: what is no stream is waited for, as for a disk. */
+void handle_wait_read(fuse_req_t req, struct handle *handle, size_t size, off_t offset);
+
+/* Is it open for writing? And has anybody its node so, but for this handle (NULL: whoever)? */
+bool handle_writes(const struct handle *handle);
+bool node_is_written(const struct node *node, const struct handle *but);
 
 /* Closes whatever is open on a node: the mount is gone. */
 void node_close_handles(struct node *node);

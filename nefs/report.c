@@ -2,8 +2,10 @@
 #include "report.h"
 #include "enclave.h"
 #include "spool.h"
+#include "text.h"
 #include <errno.h>
 #include <nefs/cleanup.h>
+#include <nefs/clock.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,11 +14,49 @@ static struct enclave *of(const struct node *node)
 	return enclave_of(node->directory);
 }
 
+/* Nobody waits any longer for the size of what tells of the image. */
+static void settle(struct enclave *enclave)
+{
+	if (enclave->report_timer)
+		sd_event_source_set_enabled(enclave->report_timer, SD_EVENT_OFF);
+	node_settled(enclave->files.measurements);
+	node_settled(enclave->files.image_info);
+}
+
+/* They have their text, or there is none to wait for. */
+static void tell(struct enclave *enclave)
+{
+	settle(enclave);
+	node_changed(enclave->files.measurements);
+	node_changed(enclave->files.image_info);
+}
+
+/* Until their sizes are known the kernel asks for them each time. */
+static void set_uncached(struct enclave *enclave, bool uncached)
+{
+	enclave->files.measurements->uncached = uncached;
+	enclave->files.image_info->uncached = uncached;
+}
+
+static bool is_waited_for(const struct enclave *enclave)
+{
+	const struct node *measurements = enclave->files.measurements,
+			  *info = enclave->files.image_info;
+
+	return !LIST_EMPTY(&measurements->stats) || !LIST_EMPTY(&info->stats) ||
+	       !LIST_EMPTY(&measurements->parked) || !LIST_EMPTY(&info->parked);
+}
+
 void report_invalidate(struct enclave *enclave)
 {
 	image_forget(&enclave->image);
+	set_uncached(enclave, false);
 	node_invalidate(enclave->files.measurements);
 	node_invalidate(enclave->files.image_info);
+	set_uncached(enclave, enclave->image.file != NULL);
+	/* Whoever waits for what is void now has what took its place described. */
+	if (!enclave->image.file || (is_waited_for(enclave) && report_request(enclave)))
+		tell(enclave);
 }
 
 /* A report being made by a worker. */
@@ -24,34 +64,96 @@ struct description {
 	struct work work; /* first */
 	struct enclave *enclave;
 	struct spool_file *file;
+	struct spool_file *running; /* what it may be the same as; NULL: nothing of its size runs */
 	uint64_t generation;
-	bool asked; /* somebody wants to know, and learns of a failure */
 	struct backend_image_report report;
+	struct text *measurements, *info;
+	bool same; /* as running, byte for byte */
 	struct nefs_error error;
 };
+
+static struct text *take_text(char *made)
+{
+	struct text *text = text_new(made, strlen(made));
+
+	free(made);
+	return text;
+}
+
+/* Has it the same bytes as the one that runs? */
+static bool is_same(const struct description *description)
+{
+	enum { PIECE = 1 << 16 };
+	NEFS_AUTO_FREE char *pieces = malloc(2 * PIECE);
+	uint64_t offset = 0;
+	ssize_t got;
+
+	if (!pieces)
+		return false;
+	while ((got = spool_read(description->file, pieces, PIECE, (off_t)offset)) > 0) {
+		if (spool_read(description->running, pieces + PIECE, PIECE, (off_t)offset) != got ||
+			memcmp(pieces, pieces + PIECE, (size_t)got) != 0)
+			return false;
+		offset += (uint64_t)got;
+	}
+	return got == 0 && offset == description->running->size;
+}
 
 static void run_description(struct work *work)
 {
 	struct description *description = (struct description *)work;
+	struct backend_image_report *report = &description->report;
 
-	backend_image_describe(description->file->fd, &description->report, &description->error);
+	if (backend_image_describe(description->file->fd, report, &description->error) == 0) {
+		description->measurements = take_text(report->measurements);
+		description->info = take_text(report->info);
+	}
+	if (description->running)
+		description->same = is_same(description);
+}
+
+/* An image that is the one that runs is no other: it need not be kept twice. */
+static void merge(struct enclave *enclave, struct description *description)
+{
+	struct image *image = &enclave->image;
+
+	if (!description->same || description->running != enclave->applied.image ||
+		image->file == description->running || node_is_written(enclave->files.image, NULL))
+		return;
+	spool_file_unref(image->file);
+	image->file = description->running;
+	spool_file_ref(image->file);
+	enclave_compare(enclave);
 }
 
 /* Takes over what was found of the image that is there now. */
 static void take_report(struct enclave *enclave, struct description *description)
 {
+	struct nefs_error *error = &description->error;
 	struct image *image = &enclave->image;
 
-	if (!description->error.code) {
-		image->sound = true;
-		image->measurements = nefs_take_ptr(description->report.measurements);
-		image->info = nefs_take_ptr(description->report.info);
-	} else if (description->asked) {
-		control_outcome(&enclave->directory, "image", &description->error);
-		/* No measurements, and no reader is left waiting. */
-		image->measurements = strdup("");
-		image->info = strdup("");
+	image->known = true;
+	image->sound = !error->code;
+	image->measurements = nefs_take_ptr(description->measurements);
+	image->info = nefs_take_ptr(description->info);
+	/* Else it was not looked at: a start does. */
+	if (error->code == EINVAL) {
+		control_outcome(&enclave->directory, "image", error);
+		image->unsound = malloc(sizeof(*image->unsound));
+		if (image->unsound)
+			*image->unsound = *error;
 	}
+	set_uncached(enclave, false);
+	merge(enclave, description);
+}
+
+/* What was described is not the image any more: that which is there now is described, if it is whole. */
+static void describe_next(struct enclave *enclave)
+{
+	if (!enclave->image.file ||
+		(node_is_written(enclave->files.image, NULL) && !is_waited_for(enclave)) ||
+		report_request(enclave))
+		tell(enclave);
 }
 
 static void description_done(struct work *work)
@@ -61,87 +163,135 @@ static void description_done(struct work *work)
 
 	enclave->image.describing = NULL;
 	enclave->image.described = NULL;
-	if (description->generation == enclave->image.generation)
+	if (description->generation != enclave->image.generation) {
+		if (!enclave->directory.removed)
+			describe_next(enclave);
+	} else {
 		take_report(enclave, description);
-	/* Whoever waits for news of an image that came meanwhile has that one described. */
-	if (!enclave->directory.removed) {
-		node_changed(enclave->files.measurements);
-		node_changed(enclave->files.image_info);
+		tell(enclave);
 	}
-	free(description->report.measurements);
-	free(description->report.info);
+	text_unref(description->measurements);
+	text_unref(description->info);
+	spool_file_unref(description->running);
 	spool_file_unref(description->file);
 	directory_unref(&enclave->directory);
 	free(description);
 }
 
-int report_request(struct enclave *enclave, bool asked)
+int report_request(struct enclave *enclave)
 {
+	const struct spool_file *running = enclave->applied.image;
 	struct image *image = &enclave->image;
 	struct description *description = image->describing;
 
-	if (!description) {
-		if (image->sound)
-			return 0;
-		description = calloc(1, sizeof(*description));
-		if (!description)
-			return -ENOMEM;
-		description->work.run = run_description;
-		description->work.done = description_done;
-		description->work.what = "the check of an image";
-		description->enclave = enclave;
-		description->file = image->file;
-		description->generation = image->generation;
-		spool_file_ref(image->file);
-		directory_ref(&enclave->directory);
-		image->describing = description;
-		image->described = image->file;
-		workers_submit(fs_of(&enclave->directory)->workers, &description->work);
+	if (description || image->known)
+		return 0;
+	description = calloc(1, sizeof(*description));
+	if (!description)
+		return -ENOMEM;
+	description->work.run = run_description;
+	description->work.done = description_done;
+	description->work.what = "the check of an image";
+	description->enclave = enclave;
+	description->file = image->file;
+	description->generation = image->generation;
+	spool_file_ref(image->file);
+	if (running && running != image->file && running->size == image->file->size) {
+		description->running = enclave->applied.image;
+		spool_file_ref(description->running);
 	}
-	description->asked |= asked;
+	directory_ref(&enclave->directory);
+	image->describing = description;
+	image->described = image->file;
+	workers_submit(fs_of(&enclave->directory)->workers, &description->work);
 	return 0;
 }
 
-static const char *report_text(const struct node *node)
+static struct text *report_text(const struct node *node)
 {
-	const struct enclave *enclave = enclave_of(node->directory);
+	const struct image *image = &enclave_of(node->directory)->image;
 
-	return node->control->ops == &measurements_ops ? enclave->image.measurements
-						       : enclave->image.info;
+	return node->control->ops == &measurements_ops ? image->measurements : image->info;
 }
 
 static void read_report(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
 {
 	struct enclave *enclave = of(handle->node);
-	const char *known;
-	char *text;
+	struct text *text;
 
 	if (control_wants_text(handle, offset)) {
-		known = report_text(handle->node);
-		if (!known && enclave->image.file) {
-			if (report_request(enclave, true))
+		if (!enclave->image.known && enclave->image.file) {
+			if (report_request(enclave))
 				fuse_reply_err(req, ENOMEM);
 			else
-				handle_park_read(req, handle, size, offset);
+				handle_wait_read(req, handle, size, offset);
 			return;
 		}
-		text = strdup(known ? known : "");
+		text = report_text(handle->node);
+		text = text ? text_ref(text) : text_new("", 0);
 		if (!text) {
 			fuse_reply_err(req, ENOMEM);
 			return;
 		}
-		control_take_text(handle, text, strlen(text));
+		control_take_text(handle, text);
 	}
 	control_reply_text(req, handle, size, offset);
 }
 
-/* 0 until it is known, as for files in /proc. */
 static uint64_t report_size(struct node *node)
 {
-	const char *text = report_text(node);
+	const struct text *text = report_text(node);
 
-	return text ? strlen(text) : 0;
+	return text ? text->size : 0;
 }
 
-const struct control_ops measurements_ops = { .read = read_report, .size = report_size };
-const struct control_ops image_info_ops = { .read = read_report, .size = report_size };
+static int on_report_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct enclave *enclave = userdata;
+
+	enclave->image.overdue = true;
+	settle(enclave);
+	return 0;
+}
+
+/* Ends the wait of those who ask for a size now, if they are the first. */
+static int bound_wait(struct enclave *enclave)
+{
+	uint64_t until = nefs_now_usec() + REPORT_WAIT_USEC;
+	int enabled = SD_EVENT_OFF;
+
+	if (!enclave->report_timer) {
+		int failed =
+			sd_event_add_time(fs_of(&enclave->directory)->event, &enclave->report_timer,
+				CLOCK_MONOTONIC, until, 0, on_report_timer, enclave);
+
+		if (failed >= 0)
+			sd_event_source_set_description(enclave->report_timer, "size of a report");
+		return failed;
+	}
+	sd_event_source_get_enabled(enclave->report_timer, &enabled);
+	if (enabled != SD_EVENT_OFF)
+		return 0;
+	sd_event_source_set_time(enclave->report_timer, until);
+	return sd_event_source_set_enabled(enclave->report_timer, SD_EVENT_ONESHOT);
+}
+
+static bool report_settled(struct node *node)
+{
+	struct enclave *enclave = of(node);
+	const struct image *image = &enclave->image;
+
+	return image->known || !image->file || image->overdue || report_request(enclave) ||
+	       bound_wait(enclave) < 0;
+}
+
+const struct control_ops measurements_ops = {
+	.read = read_report,
+	.size = report_size,
+	.settled = report_settled,
+};
+const struct control_ops image_info_ops = {
+	.read = read_report,
+	.size = report_size,
+	.settled = report_settled,
+};

@@ -13,11 +13,14 @@ struct enclave;
 /* The image has changed: what is known of it is void. */
 void report_invalidate(struct enclave *enclave);
 
+/* The longest that stat(2) of what tells of the image waits for its size: microseconds. */
+#define REPORT_WAIT_USEC 5000000ULL
+
 /*
  * Has the image, which must be there, described, unless that is known or under way. What is wrong with
- * it is told in `error` if it was asked for; else whoever asks has it described again. 0 or -ENOMEM.
+ * it is told in `error`. 0 or -ENOMEM.
  */
-int report_request(struct enclave *enclave, bool asked);
+int report_request(struct enclave *enclave);
 
 /* The rows' ops. */
 extern const struct control_ops measurements_ops;

@@ -18,6 +18,9 @@ static const char *const warning_words[] = {
 	"cmdline-not-one-line",
 };
 
+/* Longest text of a certificate that is shown. */
+#define NAME_MAX_SHOWN 1024
+
 /* JSON numbers of jansson are signed: what does not fit is written as text. */
 static json_t *number(uint64_t value)
 {
@@ -33,11 +36,15 @@ static json_t *number(uint64_t value)
 static json_t *string(const char *text)
 {
 	NEFS_AUTO_FREE char *ascii = NULL;
-	json_t *json = json_string(text);
+	json_t *json = NULL;
 
-	if (json || !text)
+	if (!text)
+		return NULL;
+	if (strlen(text) <= NAME_MAX_SHOWN)
+		json = json_string(text);
+	if (json)
 		return json;
-	ascii = strdup(text);
+	ascii = strndup(text, NAME_MAX_SHOWN);
 	for (char *c = ascii; c && *c; c++) {
 		if ((unsigned char)*c >= 0x80)
 			*c = '?';
@@ -117,9 +124,9 @@ static int describe_metadata(const struct eif_source *source, const struct eif *
 	char reason[256] = "";
 	int failed;
 
-	if (section && section->size > EIF_METADATA_MAX) {
+	if (section && section->size > EIF_DESCRIPTION_MAX) {
 		snprintf(reason, sizeof(reason), "it has %llu bytes; at most %u are looked into",
-			(unsigned long long)section->size, EIF_METADATA_MAX);
+			(unsigned long long)section->size, EIF_DESCRIPTION_MAX);
 	} else if (section) {
 		text = malloc((size_t)section->size + 1);
 		if (!text)
@@ -200,10 +207,54 @@ static int describe_signature(const struct eif_source *source, const struct eif 
 	return 0;
 }
 
+/* A text that is being made, and how long it may become. */
+struct dump {
+	char *text;
+	size_t size, room;
+};
+
+/* Gives up where the bound is: what would follow may be a thousand times as long as the metadata. */
+static int add_piece(const char *piece, size_t size, void *data)
+{
+	struct dump *dump = data;
+
+	if (size > dump->room - dump->size)
+		return -1;
+	memcpy(dump->text + dump->size, piece, size);
+	dump->size += size;
+	return 0;
+}
+
+/* As text with a final newline, malloc'ed; NULL if that is too long, or out of memory. */
+static char *dump(const json_t *root)
+{
+	struct dump dump = { .room = EIF_DESCRIPTION_MAX };
+	char *text;
+
+	dump.text = malloc(dump.room + 1);
+	if (!dump.text || json_dump_callback(root, add_piece, &dump, JSON_INDENT(2)) ||
+		add_piece("\n", 1, &dump)) {
+		free(dump.text);
+		return NULL;
+	}
+	dump.text[dump.size] = '\0';
+	text = realloc(dump.text, dump.size + 1);
+	return text ? text : dump.text;
+}
+
+static void leave_metadata_out(json_t *root)
+{
+	char reason[96];
+
+	snprintf(reason, sizeof(reason), "it is left out: a description has at most %u bytes",
+		EIF_DESCRIPTION_MAX);
+	json_object_set_new(root, "metadata", json_null());
+	json_object_set_new(root, "metadata_error", json_string(reason));
+}
+
 int eif_describe(const struct eif_source *source, const struct eif *eif,
 	const struct eif_pcrs *pcrs, char **json, struct nefs_error *err)
 {
-	NEFS_AUTO_FREE char *text = NULL;
 	json_t *root = json_object();
 	char crc[9];
 	int failed;
@@ -221,8 +272,12 @@ int eif_describe(const struct eif_source *source, const struct eif *eif,
 		failed = describe_signature(source, eif, pcrs, root, err);
 	if (failed)
 		goto out;
-	text = json_dumps(root, JSON_INDENT(2));
-	if (!text || asprintf(json, "%s\n", text) < 0)
+	*json = dump(root);
+	if (!*json) {
+		leave_metadata_out(root);
+		*json = dump(root);
+	}
+	if (!*json)
 		failed = nefs_error_set(err, ENOMEM, "out of memory for the description");
 out:
 	json_decref(root);

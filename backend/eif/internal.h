@@ -11,7 +11,7 @@
 /* Images are read in pieces of at most this size: all the memory that reading one takes. */
 #define EIF_BUFFER_SIZE (256U << 10)
 
-/* Longest metadata that is parsed; a longer section is described without its content. */
+/* Longest metadata that an image is built with. */
 #define EIF_METADATA_MAX (1U << 20)
 
 /* Where things stand in the header (docs/facts/eif.md §1); all integers are big-endian. */

@@ -152,9 +152,13 @@ int eif_verify(const struct eif_source *source, const struct eif *eif, const str
 /* "PCR0 <hex>\n" and so on, malloc'ed; NULL if out of memory. */
 char *eif_pcrs_text(const struct eif_pcrs *pcrs);
 
+/* Longest description: bytes. Metadata that makes it longer is left out of it. */
+#define EIF_DESCRIPTION_MAX (256U << 10)
+
 /*
  * All of it as JSON (header, sections, CRC, warnings, measurements, metadata, signing
- * certificate and whether it verifies), malloc'ed, with a final newline.
+ * certificate and whether it verifies), malloc'ed, with a final newline; at most EIF_DESCRIPTION_MAX bytes,
+ * whatever the image says.
  */
 int eif_describe(const struct eif_source *source, const struct eif *eif,
 	const struct eif_pcrs *pcrs, char **json, struct nefs_error *err);

@@ -11,6 +11,7 @@ import pytest
 from eif_image import CMDLINE, KERNEL, METADATA, RAMDISK, SIGNATURE, SMALL, build, patched
 from harness import Child, eventually, outcome, put, read_outcome, run
 from nefs_mount import eif_binary
+from watching import Watched
 
 OTHER = build(ramdisks=(b"another one",))
 PADDING = 8 << 20
@@ -504,6 +505,124 @@ def test_memory_too_small_for_the_image(enclave):
 
 
 # ---- What the image is ----
+
+LARGE = 48 << 20
+
+
+@pytest.fixture(scope="module")
+def large():
+    """One whose description takes some time."""
+    return eif_image.padded(LARGE)
+
+
+def by_sendfile(path, size):
+    """What a program copies that goes by st_size."""
+    fd = os.open(path, os.O_RDONLY)
+    reader, writer = os.pipe()
+    try:
+        return os.read(reader, os.sendfile(writer, fd, 0, size)) if size else b""
+    finally:
+        for each in (fd, reader, writer):
+            os.close(each)
+
+
+def test_measurements_right_after_the_copy(enclave, large):
+    """Their size is told as soon as the image is there: whoever asks first waits for it."""
+    for image in (large, SMALL, BIG):
+        write_chunks(enclave.path("image"), image, 1 << 20)
+        for name in ("measurements", "image_info"):
+            size = os.stat(enclave.path(name)).st_size
+            assert size == 306 or name == "image_info"
+            assert 0 < size == len(enclave.get(name)) == len(by_sendfile(enclave.path(name), size))
+
+
+@pytest.mark.parametrize("name,text", [("measurements", b"PCR0"), ("image_info", b'"PCR0"')])
+def test_nonblocking_readers_wait_too(enclave, large, name, text):
+    """grep -r and borg open whatever they find with O_NONBLOCK."""
+    write_chunks(enclave.path("image"), large, 1 << 20)
+    assert text in enclave.get(name, os.O_NONBLOCK)
+
+
+def test_stat_while_the_image_goes_away(enclave, large):
+    """It is answered with what is there then; nobody is left waiting."""
+    for _ in range(3):
+        write_chunks(enclave.path("image"), large, 1 << 20)
+        askers = [Child(os.stat, enclave.path("measurements")) for _ in range(3)]
+        os.unlink(enclave.path("image"))
+        assert {asker.result().st_size for asker in askers} <= {0, 306}
+        assert os.stat(enclave.path("measurements")).st_size == 0
+        os.close(os.open(enclave.path("image"), os.O_WRONLY | os.O_CREAT, 0o600))
+
+
+def test_a_torso_has_no_measurements(enclave, half):
+    half(enclave)
+    assert os.stat(enclave.path("measurements")).st_size == 0
+    assert enclave.get("measurements", os.O_NONBLOCK) == b""
+
+
+def test_a_damaged_image_is_told_of_when_it_is_found(enclave):
+    with Watched(enclave.path("error")) as error:
+        enclave.set("image", CORRUPT["a wrong CRC"])
+        assert b"CRC-32" in error.changed()
+    enclave.ready(image=None)
+    assert enclave.start() == "EINVAL"
+    assert b"CRC-32" in enclave.error
+    enclave.set("image", SMALL)
+    assert enclave.start() == "OK", enclave.error
+
+
+@pytest.mark.parametrize("way", ["written", "renamed"])
+def test_the_same_image_onto_a_running_one(running, way):
+    """It is no change, and it is not kept twice."""
+    def settles(expected):
+        while pending.read() != expected:
+            pending.changed()
+        running.get("measurements")
+        assert pending.read() == expected
+    with Watched(running.path("pending")) as pending:
+        if way == "written":
+            running.set("image", SMALL)
+        else:
+            put(running.path("staged"), SMALL, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            os.rename(running.path("staged"), running.path("image"))
+        settles(b"")
+        running.set("image", SMALL[:-1] + b"x")
+        settles(b"image\n")
+
+
+def test_image_info_is_bounded_and_shared(mount, enclave):
+    """Whatever the metadata says, and however many have it open."""
+    bound = 256 << 10
+    fits = json.dumps({"ImageName": "x" * (bound - 8192)}).encode()
+    enclave.set("image", build(metadata=fits))
+    text = enclave.get("image_info")
+    assert bound - 8192 < len(text) <= bound
+    assert json.loads(text)["metadata"] == json.loads(fits)
+    before = mount.resident()
+    readers = [os.open(enclave.path("image_info"), os.O_RDONLY) for _ in range(200)]
+    try:
+        assert all(os.pread(reader, 100, 0) == text[:100] for reader in readers)
+        assert mount.sanitized() or mount.resident() - before < 20 * bound
+    finally:
+        for reader in readers:
+            os.close(reader)
+
+
+@pytest.mark.parametrize("metadata", [
+    json.dumps({"ImageName": "x" * (256 << 10)}).encode(),
+    b"[" * 2000 + b"0," * 100000 + b"0" + b"]" * 2000,
+    b"[" + b"{},\n" * 60000 + b"{}]",
+    b'{"a":"' + b"\\u0001" * 43500 + b'"}',
+    b" " * (2 << 20)], ids=["long", "deep", "many", "escaped", "blank"])
+def test_image_info_leaves_out_what_is_too_long(mount, enclave, metadata):
+    before = mount.resident()
+    write_chunks(enclave.path("image"), build(metadata=metadata), 1 << 20)
+    info = json.loads(enclave.get("image_info"))
+    assert len(enclave.get("image_info")) <= 256 << 10
+    assert info["metadata"] is None and info["metadata_error"]
+    assert enclave.get("measurements") == eif_image.measurements()
+    assert mount.sanitized() or mount.resident() - before < 64 << 20
+
 
 def test_no_image_no_measurements(enclave):
     assert enclave.get("measurements") == b""

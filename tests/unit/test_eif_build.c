@@ -405,7 +405,7 @@ static void test_describe(void)
 
 static void test_describe_metadata(void)
 {
-	static char large[(1 << 20) + 1];
+	static char large[EIF_DESCRIPTION_MAX + 1];
 	static const struct {
 		const char *text;
 		size_t size;
@@ -417,8 +417,8 @@ static void test_describe_metadata(void)
 		{ "{\"a\": 1", 7, false },
 		{ "{\"a\": \"\xff\"}", 10, false },
 		{ "\0\0", 2, false },
-		{ large, 1 << 20, true },
-		{ large, (1 << 20) + 1, false },
+		{ large, EIF_DESCRIPTION_MAX, true },
+		{ large, EIF_DESCRIPTION_MAX + 1, false },
 	};
 
 	memset(large, ' ', sizeof(large));
