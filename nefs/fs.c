@@ -27,7 +27,8 @@ struct fs *fs_of(const struct directory *directory)
 
 int fs_init(struct fs *fs, gid_t gid, struct nefs_error *err)
 {
-	mode_t mode = gid == (gid_t)-1 ? 0755 : 0775;
+	/* Sticky: a member removes and renames what is his own, and nothing of another. */
+	mode_t mode = gid == (gid_t)-1 ? 0755 : 01775;
 	int failed;
 
 	if (gid == (gid_t)-1)

@@ -40,7 +40,7 @@ struct fs {
 };
 
 /*
- * Sets the tree up: the root and its directories. The mount's root gets this group and mode 0775 if
+ * Sets the tree up: the root and its directories. The mount's root gets this group and mode 01775 if
  * gid is not (gid_t)-1. event, workers, backend and spool must be there. ENOMEM; fs_release then.
  */
 int fs_init(struct fs *fs, gid_t gid, struct nefs_error *err);

@@ -226,7 +226,7 @@ def test_group_may_make_enclaves(new_mount):
         enclave.stop()
         enclave.reaches("stopped")
         return ids(enclave.path()), ids(enclave.path("memory")), ids(enclave.path("image"))
-    assert ids(mount.root) == (0, NOBODY, 0o775)
+    assert ids(mount.root) == (0, NOBODY, 0o1775)
     directory, memory, image = as_nobody(live)
     assert directory == (NOBODY, NOBODY, 0o755)
     assert memory == (NOBODY, NOBODY, 0o644) and image == (NOBODY, NOBODY, 0o600)
@@ -237,6 +237,21 @@ def test_a_group_of_some_of_the_users(new_mount):
     mount = new_mount(f"group={grp.getgrgid(1).gr_name}")
     assert as_nobody(outcome, os.mkdir, mount.path("no")) == "EACCES"
     assert as_nobody(outcome, os.mkdir, mount.path("yes"), groups=[1]) == "OK"
+
+
+def test_no_member_of_the_group_takes_anothers_name(new_mount):
+    """As in /tmp: who may make enclaves removes and renames those of his own alone."""
+    mount = new_mount(f"group={grp.getgrgid(NOBODY).gr_name}")
+    assert as_nobody(outcome, os.mkdir, mount.path("hers")) == "OK"
+
+    def as_other(call, *args):
+        return Child(outcome, call, *args, uid=NOBODY - 1, groups=[NOBODY]).result()
+    assert as_other(os.mkdir, mount.path("his")) == "OK"
+    assert as_other(os.rmdir, mount.path("hers")) == "EPERM"
+    assert as_other(os.rename, mount.path("hers"), mount.path("stolen")) == "EPERM"
+    assert as_other(os.rename, mount.path("his"), mount.path("still-his")) == "OK"
+    assert as_other(os.rmdir, mount.path("still-his")) == "OK"
+    assert as_nobody(outcome, os.rmdir, mount.path("hers")) == "OK"
 
 
 # ---- a mount of one's own ----
