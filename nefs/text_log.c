@@ -37,12 +37,12 @@ static void give_back_text(struct text_segment *segment)
 	segment->room = 0;
 }
 
-/* Touched now, so that it is the daemon's from the start. */
+/* Touched now, so that it is the daemon's from the start. Not with zeros: compilers make calloc(3) of that. */
 static char *reserve(size_t size)
 {
 	char *text = malloc(size);
 
-	return text ? memset(text, 0, size) : NULL;
+	return text ? memset(text, '\n', size) : NULL;
 }
 
 /* Room for so many bytes more, which are within the limit. */
@@ -77,11 +77,14 @@ static bool make_room(struct text_segment *segment, size_t size)
 /* For root, too, whom the kernel lets pass. */
 static int refuse_write(struct node *node)
 {
+	const struct text_log *log = segment_of(node)->log;
 	struct nefs_error err = { 0 };
 
 	nefs_error_set(&err, EACCES, "it can only be read");
+	/* Not by the node's own name: the record of it may be the one that takes it. */
 	if (node->name)
-		control_outcome(node->directory, node->name, &err);
+		control_outcome(node->directory,
+			node == &log->current->node ? log->name : log->older_name, &err);
 	return -EACCES;
 }
 

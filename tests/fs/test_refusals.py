@@ -80,6 +80,16 @@ def test_it_is_told_before_the_end(mount, enclave):
     assert {record["enclave"] for record in last} == {enclave.name}
 
 
+def test_the_record_of_a_refusal_begins_a_new_file(mount):
+    """What is refused may be what loses its name by being recorded."""
+    for number in range(2100):
+        for name in ("journal", "journal.1"):
+            assert outcome(os.truncate, mount.path(name), number) in ("EACCES", "ENOENT")
+    assert mount.alive()
+    now = journal_now(mount.path("journal"))
+    assert [record["seq"] for record in now] == list(range(now[0]["seq"], now[-1]["seq"] + 1))
+
+
 @pytest.mark.parametrize("file", ["start", "memory"])
 def test_a_loop_pushes_nothing_out(mount, enclave, file):
     other = mount.enclave()
