@@ -132,7 +132,7 @@ def test_logtail(web, tmp_path):
     seen = []
 
     def logtail():
-        text = tool("logtail", "-f", web.path("journal"), "-o", tmp_path / "offset")
+        text = tool("logtail2", "-f", web.path("journal"), "-o", tmp_path / "offset")
         seen.extend(json.loads(line)["seq"] for line in text.splitlines())
 
     logtail()
