@@ -4,6 +4,7 @@
 #include <nefs/backend.h>
 #include <nefs/cleanup.h>
 #include <nefs/eif.h>
+#include <string.h>
 
 bool backend_image_plausible(const void *head, size_t size)
 {
@@ -11,6 +12,7 @@ bool backend_image_plausible(const void *head, size_t size)
 }
 
 _Static_assert(BACKEND_IMAGE_HEAD == EIF_HEADER_SIZE, "the header tells the length");
+_Static_assert(BACKEND_PCR_SIZE == EIF_PCR_SIZE, "a PCR is a PCR");
 
 int backend_image_length(
 	const void *head, size_t size, uint64_t max, uint64_t *length, struct nefs_error *err)
@@ -44,5 +46,6 @@ int backend_image_describe(
 		return failed;
 	report->measurements = nefs_take_ptr(measurements);
 	report->info = info;
+	memcpy(report->pcr0, pcrs.pcr[0], sizeof(report->pcr0));
 	return 0;
 }

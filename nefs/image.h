@@ -11,6 +11,7 @@
 
 #include "spool.h"
 #include "text.h"
+#include <nefs/backend.h>
 #include <stdbool.h>
 
 struct description;
@@ -37,6 +38,7 @@ struct image {
 	struct spool_file *described;	/* what that reads, by a reference of its own */
 	bool known;			/* it was described, whatever came of that */
 	bool sound;			/* it is whole, its CRC right */
+	uint8_t pcr0[BACKEND_PCR_SIZE]; /* of a sound one */
 	bool overdue;			/* describing it takes long: nobody waits for its size */
 	struct text *measurements;	/* NULL: none */
 	struct text *info;

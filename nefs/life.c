@@ -285,6 +285,7 @@ static int launch(struct enclave *enclave, struct nefs_error *err)
 		.debug = settings_number(settings, SETTING_DEBUG) != 0,
 		.boot_timeout = (unsigned int)settings_number(settings, SETTING_BOOT_TIMEOUT),
 	};
+	memcpy(config.image_pcr0, enclave->image.pcr0, sizeof(config.image_pcr0));
 	failed = backend_start(fs->backend, &config, &listener, enclave, &enclave->launch, err);
 	if (failed) {
 		applied_release(&enclave->applied);

@@ -134,6 +134,7 @@ static void take_report(struct enclave *enclave, struct description *description
 
 	image->known = true;
 	image->sound = !error->code;
+	memcpy(image->pcr0, description->report.pcr0, sizeof(image->pcr0));
 	image->measurements = nefs_take_ptr(description->measurements);
 	image->info = nefs_take_ptr(description->info);
 	/* Else it was not looked at: a start does. */

@@ -102,7 +102,8 @@ static json_t *describe_pcrs(const struct eif_pcrs *pcrs)
 {
 	json_t *object = json_object();
 
-	json_object_set_new(object, "PCR0", hex_string(pcrs->pcr[0], EIF_PCR_SIZE));
+	json_object_set_new(object, "PCR0",
+		pcrs->pcr0_flags ? json_null() : hex_string(pcrs->pcr[0], EIF_PCR_SIZE));
 	json_object_set_new(object, "PCR1", hex_string(pcrs->pcr[1], EIF_PCR_SIZE));
 	json_object_set_new(object, "PCR2", hex_string(pcrs->pcr[2], EIF_PCR_SIZE));
 	if (pcrs->has_pcr8)

@@ -205,6 +205,9 @@ char *eif_pcrs_text(const struct eif_pcrs *pcrs)
 	for (size_t i = 0; i < 3; i++)
 		eif_hex(hex[i], pcrs->pcr[i], EIF_PCR_SIZE);
 	eif_hex(hex[3], pcrs->pcr8, EIF_PCR_SIZE);
+	if (pcrs->pcr0_flags)
+		snprintf(hex[0], sizeof(hex[0]), "unknown (header flags 0x%04x are part of it)",
+			pcrs->pcr0_flags);
 	size = asprintf(&text, "PCR0 %s\nPCR1 %s\nPCR2 %s\n%s%s%s", hex[0], hex[1], hex[2],
 		pcrs->has_pcr8 ? "PCR8 " : "", pcrs->has_pcr8 ? hex[3] : "",
 		pcrs->has_pcr8 ? "\n" : "");

@@ -401,8 +401,11 @@ int eif_read_measured(const struct eif_source *source, struct eif *eif, struct e
 		failed = check_crc(eif, crc, err);
 	if (!failed)
 		failed = look_inside(source, eif, err);
-	if (failed || !eif_find(eif, EIF_SIGNATURE))
+	if (failed)
 		return failed;
+	pcrs->pcr0_flags = (uint16_t)(eif->flags & ~EIF_FLAG_ARCH);
+	if (!eif_find(eif, EIF_SIGNATURE))
+		return 0;
 	failed = eif_signature_pcr8(source, eif, pcrs->pcr8, err);
 	pcrs->has_pcr8 = !failed;
 	return failed;

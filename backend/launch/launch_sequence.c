@@ -58,9 +58,54 @@ static int check_fit(struct launch_sequence *sequence, uint64_t offset)
 		mib(offset) + mib(sequence->image_size));
 }
 
+/* What the header asks for beside its architecture: devices that no enclave here has. */
+static int check_flags(struct launch_sequence *sequence, const struct eif *eif)
+{
+	if (!(eif->warnings & EIF_WARN_FLAGS))
+		return 0;
+	return nefs_error_set(&sequence->error, EINVAL,
+		"the image asks by its header flags (0x%04x) for more than an enclave has here: 0x0001 is "
+		"its architecture, the others are known of images that boot from PCIe devices; build "
+		"it without them",
+		eif->flags);
+}
+
+static bool is_signed(const struct eif *eif)
+{
+	for (size_t i = 0; i < eif->section_count; i++)
+		if (eif->sections[i].type == EIF_SIGNATURE)
+			return true;
+	return false;
+}
+
+/*
+ * Its table first, which may refuse it already; then all of it, unless it has been read. Only of a signed
+ * one the measurements count: *pcrs has PCR0 then.
+ */
+static int read_image(struct launch_sequence *sequence, const struct eif_source *source,
+	struct eif *eif, struct eif_pcrs *pcrs)
+{
+	int failed = eif_read_table(source, eif, &sequence->error);
+
+	if (failed < 0 || sequence->image_checked) {
+		memcpy(pcrs->pcr[0], sequence->image_pcr0, sizeof(pcrs->pcr[0]));
+		return failed;
+	}
+	return is_signed(eif) ? eif_read_measured(source, eif, pcrs, &sequence->error)
+			      : eif_read(source, eif, &sequence->error);
+}
+
+/* As `nefs-eif verify`, now: dates pass. */
+static int check_signature(struct launch_sequence *sequence, const struct eif_source *source,
+	const struct eif *eif, const struct eif_pcrs *pcrs)
+{
+	return is_signed(eif) ? eif_verify(source, eif, pcrs, &sequence->error) : 0;
+}
+
 static int check_image(struct launch_sequence *sequence)
 {
 	NEFS_AUTO_FREE struct eif *eif = malloc(sizeof(*eif));
+	struct eif_pcrs pcrs = { 0 };
 	struct eif_source source;
 	int failed;
 
@@ -71,20 +116,24 @@ static int check_image(struct launch_sequence *sequence)
 	if (failed < 0)
 		return failed;
 	sequence->image_size = source.size;
-	if (sequence->image_checked)
-		failed = eif_read_table(&source, eif, &sequence->error);
-	else
-		failed = eif_read(&source, eif, &sequence->error);
+	/* Before a byte of it is read. */
+	failed = check_fit(sequence, EIF_LOAD_OFFSET);
+	if (failed < 0)
+		return failed;
+	failed = read_image(sequence, &source, eif, &pcrs);
 	if (failed < 0)
 		return failed;
 	if (!sequence->any_arch && eif->arch != HOST_ARCH)
 		return nefs_error_set(&sequence->error, EINVAL,
 			"the image is for %s, this machine is %s: build it for this machine",
 			eif_arch_name(eif->arch), eif_arch_name(HOST_ARCH));
+	failed = check_flags(sequence, eif);
+	if (failed < 0)
+		return failed;
 	failed = eif_check_kernel(&source, eif, &sequence->error);
 	if (failed < 0)
 		return failed;
-	return check_fit(sequence, EIF_LOAD_OFFSET);
+	return check_signature(sequence, &source, eif, &pcrs);
 }
 
 static int create_vm(struct launch_sequence *sequence)
@@ -348,6 +397,7 @@ int launch_sequence_init(struct launch_sequence *sequence, struct ne_dev *dev, b
 	sequence->vcpus = config->vcpus;
 	sequence->wanted_cid = config->cid;
 	sequence->image_checked = config->image_checked;
+	memcpy(sequence->image_pcr0, config->image_pcr0, sizeof(sequence->image_pcr0));
 	sequence->debug = config->debug;
 	sequence->enclave_fd = -1;
 	sequence->image_fd = -1;

@@ -23,7 +23,8 @@ struct launch_sequence {
 	uint32_t vcpus;
 	uint32_t *cpus; /* vcpus of them, or NULL */
 	int image_fd;
-	bool image_checked; /* its CRC is known to fit */
+	bool image_checked; /* its CRC is known to fit, and its PCR0 is this: */
+	uint8_t image_pcr0[BACKEND_PCR_SIZE];
 	uint64_t wanted_cid;
 	bool debug;
 

@@ -29,6 +29,9 @@ struct backend_options {
 	unsigned int sim_reply_timeout_ms; /* sim: a dropped reply; 0 = 120 s as the driver */
 };
 
+/* Bytes of a measurement. */
+#define BACKEND_PCR_SIZE 48
+
 /* What to launch. The values have been checked against their ranges, not against the device. */
 struct backend_config {
 	const char *name;     /* the enclave's name, for sentences; copied */
@@ -36,12 +39,13 @@ struct backend_config {
 	uint32_t vcpus;	      /* a count >= 1; equals cpu_count where cpus is set */
 	const uint32_t *cpus; /* the CPUs wanted, ascending, or NULL: any; copied */
 	size_t cpu_count;
-	int image_fd;		   /* the EIF, readable; duplicated */
-	bool image_checked;	   /* backend_image_describe has read this very content and
-				    * found it whole: its CRC is not computed once more */
-	uint64_t cid;		   /* 0: the device chooses */
-	bool debug;		   /* debug mode: the console can be read */
-	unsigned int boot_timeout; /* seconds to the heartbeat; 0: default formula */
+	int image_fd;	    /* the EIF, readable; duplicated */
+	bool image_checked; /* backend_image_describe has read this very content and
+				    * found it whole: it is not read once more for that */
+	uint8_t image_pcr0[BACKEND_PCR_SIZE]; /* what that found, if image_checked */
+	uint64_t cid;			      /* 0: the device chooses */
+	bool debug;			      /* debug mode: the console can be read */
+	unsigned int boot_timeout;	      /* seconds to the heartbeat; 0: default formula */
 };
 
 /* What the device gave. */
@@ -103,7 +107,7 @@ int backend_open(sd_event *event, struct workers *workers, const struct backend_
 const char *backend_name(const struct backend *backend);
 
 /*
- * Begins a launch: validates the image, takes memory, vCPUs and CID, starts, waits for the
+ * Begins a launch: validates the image and its signature, if it has one, takes memory, vCPUs and CID, starts, waits for the
  * heartbeat, watches. Everything or nothing: whatever fails, all is given back before `released`.
  * owner and listener must live until then. Fails at once only for ENOMEM and EMFILE; all else is
  * reported by `ended`.
@@ -140,8 +144,9 @@ int backend_image_length(
 
 /* What an image is: the texts of `measurements` and `image_info`. */
 struct backend_image_report {
-	char *measurements; /* "PCR0 <hex>\n"..., malloc'ed */
-	char *info;	    /* JSON, malloc'ed */
+	char *measurements;		/* "PCR0 <hex>\n"..., malloc'ed */
+	char *info;			/* JSON, malloc'ed */
+	uint8_t pcr0[BACKEND_PCR_SIZE]; /* for a start: struct backend_config */
 };
 
 /*

@@ -131,6 +131,11 @@ struct eif_pcrs {
 	uint8_t pcr[3][EIF_PCR_SIZE]; /* PCR0, PCR1, PCR2 */
 	bool has_pcr8;
 	uint8_t pcr8[EIF_PCR_SIZE]; /* the signing certificate's */
+	/*
+	 * Header flags that are measured into PCR0 in a way that is not public (docs/facts/eif.md): pcr[0] is
+	 * not what will be attested. 0: it is.
+	 */
+	uint16_t pcr0_flags;
 };
 
 /*

@@ -504,6 +504,59 @@ def test_memory_too_small_for_the_image(enclave):
     assert enclave.start() == "OK", enclave.error
 
 
+# ---- What verify refuses, and what no device here serves ----
+
+@pytest.fixture
+def signed(tmp_path):
+    """SMALL, signed by nefs-eif."""
+    key, certificate, image = tmp_path / "key", tmp_path / "certificate", tmp_path / "image"
+    image.write_bytes(SMALL)
+    done = run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384",
+               "-nodes", "-keyout", str(key), "-subj", "/CN=web", "-out", str(certificate))
+    assert done.returncode == 0, done.stderr
+    done = run(eif_binary(), "sign", "--key", str(key), "--certificate", str(certificate), str(image))
+    assert done.returncode == 0, done.stderr
+    return image.read_bytes()
+
+
+def test_signed_image_starts(enclave, signed):
+    enclave.set("image", signed)
+    assert b"PCR8 " in enclave.get("measurements")
+    assert os.stat(enclave.path("measurements")).st_size == 408
+    assert enclave.ready(image=None).start() == "OK", enclave.error
+
+
+@pytest.mark.parametrize("described", [False, True], ids=["at once", "described"])
+def test_wrong_signature_is_refused(enclave, signed, described):
+    enclave.ready(image=patched(signed, len(signed) - 1, bytes([signed[-1] ^ 1])))
+    if described:
+        assert b"PCR8 " in enclave.get("measurements")
+    assert enclave.start() == "EINVAL"
+    assert b"was not made with its certificate's key" in enclave.error
+    assert (enclave.state, enclave.get("slot")) == ("failed", b"\n")
+
+
+@pytest.mark.parametrize("described", [False, True], ids=["at once", "described"])
+def test_signature_of_another_image_is_refused(enclave, signed, described):
+    enclave.ready(image=patched(signed, 1000, bytes([signed[1000] ^ 1])))
+    if described:
+        enclave.get("measurements")
+    assert enclave.start() == "EINVAL"
+    assert b"is not for this image" in enclave.error
+
+
+@pytest.mark.parametrize("flags", [0x40, 0x240, 0x100, 0x2, 0x8000])
+def test_header_flags_that_ask_for_more(enclave, flags):
+    """They are part of PCR0, nobody knows how: none is better than a wrong one."""
+    enclave.ready(image=build(flags=flags))
+    lines = enclave.get("measurements").decode().splitlines()
+    assert lines[0].startswith("PCR0 unknown") and f"0x{flags:04x}" in lines[0]
+    assert lines[1:] == eif_image.measurements().decode().splitlines()[1:]
+    assert json.loads(enclave.get("image_info"))["measurements"]["PCR0"] is None
+    assert enclave.start() == "EINVAL"
+    assert b"0x%04x" % flags in enclave.error
+
+
 # ---- What the image is ----
 
 LARGE = 48 << 20

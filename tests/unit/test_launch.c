@@ -327,7 +327,10 @@ static void test_bad_image(void)
 	check_sentence(&watched, "64 MiB of memory cannot hold the image");
 	check_sentence(&watched, "66 MiB are needed");
 
+	close(config.image_fd);
+
 	/* A flipped bit. */
+	config.image_fd = test_image(EIF_X86_64, 64);
 	CU_ASSERT_EQUAL(pwrite(config.image_fd, "x", 1, 1000), 1);
 	launch(&watched, config);
 	CU_ASSERT_TRUE(run_until(event, watched_is_released, &watched));
