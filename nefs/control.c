@@ -433,6 +433,12 @@ static uint64_t control_size(struct node *node)
 		return 0;
 	if (ops && ops->size)
 		return ops->size(node);
+	/*
+	 * At a size of 0 sendfile(2) is at the end. At any other it asks, and what it gets here (EINVAL)
+	 * makes who called it read(2).
+	 */
+	if (ops && ops->readable)
+		return 1;
 	/* What makes its text by itself has none to be measured before it is read. */
 	if (ops && ops->read)
 		return 0;

@@ -9,7 +9,7 @@ import re
 
 import eif_image
 import pytest
-from harness import eventually, get, outcome, put, run
+from harness import Child, eventually, get, outcome, put, read_outcome, run
 from nefs_mount import binary
 
 TEXTS = ["state", "start", "memory", "vcpus", "cid", "events", "memory.effective", "cpus.effective", "slot",
@@ -36,11 +36,12 @@ def mapped(path, flags=mmap.MAP_PRIVATE, protection=mmap.PROT_READ):
         os.close(fd)
 
 
-def sent(fd, size=4096):
-    """What sendfile(2) gives of an open file, from its beginning."""
+def sent(fd, offset=0):
+    """What one sendfile(2) gives of an open file, from its beginning or (None) from where it is."""
     ours, theirs = os.pipe()
     try:
-        return os.read(ours, os.sendfile(theirs, fd, 0, size) or 1) if size else b""
+        size = os.sendfile(theirs, fd, offset, 4096)
+        return os.read(ours, size) if size else b""
     finally:
         os.close(ours)
         os.close(theirs)
@@ -54,6 +55,11 @@ def test_shared_mapping(running, file):
         return
     with mapped(running.path(file), mmap.MAP_SHARED) as mapping:
         assert mapping[:] == want
+
+
+def test_mapping_of_text_that_grows(running):
+    with mapped(running.path("journal"), kinds()[-1]) as mapping:
+        assert mapping[:] == running.get("journal")
 
 
 @pytest.mark.parametrize("file", TEXTS)
@@ -83,7 +89,7 @@ def test_mapping_follows_a_change(ready):
         eventually(lambda: mapping[:5] == b"stopp", "the mapping of `state` follows the stop")
 
 
-def test_mapping_follows_a_write_and_a_rename(enclave):
+def test_mapping_follows_a_write(enclave):
     enclave.set("memory", b"64M\n")
     mappings = [mapped(enclave.path("memory"), kind) for kind in kinds()]
     assert {mapping[:] for mapping in mappings} == {b"64M\n"}
@@ -100,13 +106,12 @@ def test_new_mapping_is_never_stale(enclave):
                 assert mapping[:] == b"%dM\n" % value
 
 
-def test_sendfile_follows_a_change(ready):
-    fd = os.open(ready.path("state"), os.O_RDONLY)
+def test_sendfile_follows_a_change(running):
+    fd = os.open(running.path("state"), os.O_RDONLY)
     try:
-        assert sent(fd) == b"init\n"
-        ready.set("start", b"1")
-        eventually(lambda: os.fstat(fd).st_size == 8 and sent(fd) == b"running\n",
-                   "sendfile(2) of `state` follows the start")
+        assert sent(fd) == b"running\n"
+        running.set("start", b"0")
+        eventually(lambda: sent(fd) == b"stopped\n", "sendfile(2) of `state` follows the stop")
     finally:
         os.close(fd)
 
@@ -156,3 +161,85 @@ def test_staged_file_through_a_mapping(enclave):
         mapping.flush()
     os.rename(staged, enclave.path("memory"))
     assert enclave.get("memory") == b"72M\n"
+
+
+# ---- what waits ----
+
+def read_it(path):
+    return get(path)
+
+
+def send_it(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return sent(fd, None)
+    finally:
+        os.close(fd)
+
+
+def map_it(path):
+    with mapped(path) as mapping:
+        return mapping[:]
+
+
+WAYS = [read_it, send_it, map_it]
+
+
+def asleep(child):
+    """Does it sleep in the kernel, other than for its turn?"""
+    with open(f"/proc/{child.pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] in ("S", "D")
+
+
+def waiting(way, path):
+    child = Child(way, path)
+    seen = [False] * 10
+
+    def sleeps():
+        assert not child.ended(), f"{way.__name__} was to wait: {child.result()!r}"
+        seen.append(asleep(child))
+        return all(seen[-10:])
+    eventually(sleeps, f"{way.__name__} waits")
+    return child
+
+
+@pytest.fixture
+def starting(new_mount):
+    """An enclave that starts for as long as the test takes; the mount ends with it."""
+    mount = new_mount()
+    enclave = mount.enclave().ready()
+    mount.faults("ENCLAVE_START delay 600000 1")
+    assert put(enclave.path("start"), b"1", os.O_WRONLY | os.O_NONBLOCK) == "OK"
+    enclave.reaches("starting")
+    yield enclave
+    mount.discard()
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("way", WAYS)
+def test_who_waits_can_be_killed(starting, way):
+    """Whatever others do with the file: a page that waits is locked, and not all who want it can be."""
+    path = starting.path("wait")
+    children = [waiting(way, path)] + [waiting(other, path) for other in WAYS]
+    # What has no reason to wait does not.
+    assert Child(os.stat, path).result().st_size == 8
+    assert Child(read_outcome, path, os.O_NONBLOCK).result() == "EAGAIN"
+    for child in children[2:] + children[:2]:
+        assert child.kill(), f"SIGKILL does not end {child.pid}, in {child.where()}"
+
+
+@pytest.mark.device
+def test_who_waits_learns_the_state(ready):
+    """As no two of them are in each other's way, all do."""
+    ready.mount.faults("ENCLAVE_START delay 1500 1")
+    starter = Child(put, ready.path("start"), b"1")
+    ready.reaches("starting", "running")
+    children = [Child(way, ready.path("wait")) for way in WAYS + WAYS]
+    assert [child.result(30) for child in children] == [b"running\n"] * len(children)
+    assert starter.result() == "OK"
+
+
+@pytest.mark.parametrize("file", ["journal.follow", "console.follow"])
+def test_stream_by_sendfile(enclave, file):
+    """At an st_size of 0 it would be at its end; EINVAL is what sendfile(2)'s callers fall back to read(2) on."""
+    assert outcome(send_it, enclave.path(file)) == "EINVAL"
