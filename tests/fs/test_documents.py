@@ -108,9 +108,9 @@ def sessions(name):
 
 @pytest.mark.sim
 def test_the_beginning_of_the_readme(shell):
-    shell.type(f"cp web.eif {shell.root}/../ && cd {shell.root}")
+    shell.type(f"cd {shell.root}")
     lines = sessions("README.md")[0]
-    shell.session([line.replace("cat web.eif", "cat ../web.eif") for line in lines])
+    shell.session(lines)
     assert len(steps(lines)) == 4
 
 
@@ -124,9 +124,8 @@ def test_the_session_of_the_readme(shell):
 
 @pytest.mark.sim
 def test_the_examples_of_the_page(shell):
-    shell.type(f"cp web.eif {shell.root}/../")
     lines = sessions("docs/man/nefs.5")[0]
-    shell.session([line.replace("cat web.eif", "cat ../web.eif") for line in lines])
+    shell.session(lines)
     assert len(steps(lines)) > 6
 
 
