@@ -51,15 +51,14 @@ def test_two_image_writers(enclave):
 
 
 def test_writer_against_starter(ready):
-    """Every start runs with one of the two figures, and the file tells which."""
+    """Every start runs with one of the two figures, whatever is staged meanwhile."""
     until = time.monotonic() + 2
     writer = Child(hammer, ready.path("memory"), [b"64M\n", b"128M\n"], until)
     while time.monotonic() < until:
         if ready.start() != "OK":
             continue
         ready.reaches("running")
-        granted, wanted = ready.get("memory.effective"), ready.get("memory")
-        assert (granted, wanted) in ((b"67108864\n", b"64M\n"), (b"134217728\n", b"128M\n"))
+        assert ready.get("memory.effective") in (b"67108864\n", b"134217728\n")
         ready.stop()
         ready.settle()
     assert writer.result() <= {"OK", "EBUSY"}
@@ -136,7 +135,8 @@ def test_readers_across_rmdir(mount):
     readers = [Child(read) for _ in range(3)]
     remover.result()
     for reader in readers:
-        assert reader.result() <= {errno.ENOENT, errno.ENODEV, errno.EAGAIN}
+        # ESTALE: the name stood for another file twice within one open(2).
+        assert reader.result() <= {errno.ENOENT, errno.ENODEV, errno.EAGAIN, errno.ESTALE}
     assert mount.alive()
 
 
@@ -242,7 +242,8 @@ def test_unlink_against_writers(enclave):
         return seen
     children = [Child(unlink) for _ in range(2)] + [Child(hammer, path, [b"128M"], until)]
     for child in children:
-        assert child.result() <= {"OK", "ENOENT", "EEXIST", "ENODEV"}
+        # ESTALE: the name stood for another file twice within one open(2).
+        assert child.result() <= {"OK", "ENOENT", "EEXIST", "ENODEV", "ESTALE"}
     if not os.path.exists(path):
         assert put(path, b"", os.O_WRONLY | os.O_CREAT) == "OK"
     enclave.set("memory", b"64M")
