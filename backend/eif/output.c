@@ -28,8 +28,13 @@ static int failed_with(struct nefs_error *err, const char *what, const char *nam
 /* A file is never written over: a new one is made beside it. */
 static int cannot_create(const struct eif_output *output, struct nefs_error *err)
 {
-	return nefs_error_set(err, errno, "cannot create a file in the directory of %s: %s",
-		output->name, strerror(errno));
+	const bool closed = errno == EACCES || errno == EPERM || errno == EROFS;
+
+	return nefs_error_set(err, errno, "cannot create a file in the directory of %s: %s%s",
+		output->name, strerror(errno),
+		closed ? "; choose a directory that can be written: a file is replaced there, not "
+			 "written over"
+		       : "");
 }
 
 /* A name in the target's directory that no other file is likely to have. */
