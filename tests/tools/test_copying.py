@@ -61,6 +61,15 @@ def test_rsync_away(running, tmp_path):
     assert (tmp_path / "copy" / "state").read_bytes() == b"crashed\n"
 
 
+def test_a_copy_is_the_same(running, tmp_path):
+    """Nothing has changed meanwhile: whoever compares the copy with what stands finds no difference."""
+    tool("cp", "-a", running.path(), tmp_path / "copy")
+    assert tool("diff", "-r", running.path(), tmp_path / "copy") == ""
+    assert tool("rsync", "-ain", "--checksum", f"{running.path()}/", f"{tmp_path}/copy/") == ""
+    shell('cd "$1" && find . -type f -exec sha256sum {} + >"$2"', running.path(), tmp_path / "sums")
+    tool("sha256sum", "-c", "--quiet", tmp_path / "sums", cwd=running.path())
+
+
 def test_cp(web, declared, eif):
     """-u onto what was never set, -p, -a, --backup, --reflink=auto, onto one that runs."""
     tool("cp", "-u", eif, web.path("image"))
