@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <nefs/cleanup.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +113,15 @@ static pid_t lock_holder(int fd)
 	return holder > 0 ? holder : 0;
 }
 
+/* Has one of the signals come that end a daemon? They are blocked, and nobody reads them yet. */
+static bool is_to_end(void)
+{
+	sigset_t pending;
+
+	return !sigpending(&pending) &&
+	       (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
+}
+
 int claim_directory(int fd, const char *path, struct nefs_error *err)
 {
 	const struct timespec step = { .tv_nsec = STEP_MS * 1000000L };
@@ -128,6 +138,11 @@ int claim_directory(int fd, const char *path, struct nefs_error *err)
 			return nefs_error_set(err, EBUSY,
 				"the spool directory %s is that of process %d, which serves a mount "
 				"with it: choose another with -o spool=DIR, or unmount that one first",
+				path, (int)holder);
+		if (is_to_end())
+			return nefs_error_set(err, EINTR,
+				"the spool directory %s is still that of process %d, and waiting for it "
+				"was ended by a signal",
 				path, (int)holder);
 		if (waited >= WAIT_MS)
 			return nefs_error_set(err, EBUSY,

@@ -14,7 +14,8 @@
 /*
  * Locks an open directory, until it is closed. Another daemon that serves a mount with it is EBUSY, with its
  * pid in the sentence. One that starts or ends is waited for, 15 s at most: umount(8) returns before the
- * daemon has ended. 0 or a negative errno. Blocks: before the loop runs.
+ * daemon has ended. A pending SIGTERM or SIGINT is EINTR. 0 or a negative errno. Blocks: before the loop
+ * runs.
  */
 int claim_directory(int fd, const char *path, struct nefs_error *err);
 

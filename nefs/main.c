@@ -58,6 +58,8 @@ static int set_up(struct daemon *daemon, struct nefs_error *err)
 
 	daemon->status = EXIT_SYSTEM;
 	failed = sd_event_new(&fs->event);
+	if (failed >= 0)
+		failed = watch(daemon);
 	if (failed < 0)
 		return nefs_error_set(
 			err, -failed, "cannot set up the event loop: %s", strerror(-failed));
@@ -66,11 +68,6 @@ static int set_up(struct daemon *daemon, struct nefs_error *err)
 		failed = spool_open(&fs->spool, options->spool, fs->workers, err);
 	if (failed)
 		return failed;
-	/* From here on signals are the loop's: what may take long without it is done. */
-	failed = watch(daemon);
-	if (failed)
-		return nefs_error_set(
-			err, -failed, "cannot set up the event loop: %s", strerror(-failed));
 	if (workers_watch(fs->workers, fs->tree.log, BUSY_MS) < 0)
 		return nefs_error_set(err, ENOMEM, "out of memory for a timer");
 	failed = backend_open(fs->event, fs->workers, &options->backend, &fs->backend, err);

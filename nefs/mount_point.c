@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -165,6 +166,12 @@ int mount_point_explain(const char *point, struct nefs_error *err)
 			"cannot mount on %s: there is no " FUSE_DEVICE
 			"; load the module (modprobe "
 			"fuse), or give the container the device",
+			point);
+	if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(10, 229))
+		return nefs_error_set(err, ENODEV,
+			"cannot mount on %s: " FUSE_DEVICE
+			" is something else than the FUSE device, "
+			"character 10:229; as root, make it anew (mknod)",
 			point);
 	if (access(FUSE_DEVICE, R_OK | W_OK))
 		return nefs_error_set(err, errno,

@@ -4,6 +4,7 @@
 #include "values.h"
 #include <errno.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <nefs/cleanup.h>
 #include <nefs/ne_limits.h>
@@ -21,6 +22,9 @@
 	{                                                                                          \
 		text "=%s", offsetof(struct options, member), 0                                    \
 	}
+
+/* Of a mount point in its spool directory's name, which has 255 bytes at most. */
+#define SPOOL_NAME_MAX 200U
 
 #define IGNORED(text) FUSE_OPT_KEY(text, FUSE_OPT_KEY_DISCARD)
 
@@ -150,26 +154,44 @@ static int check_backend(struct options *options, struct nefs_error *err)
 	return 0;
 }
 
-/* /run/nefs-spool/MOUNTPOINT for root, $XDG_RUNTIME_DIR or /tmp for others; ! for each slash. */
-static int default_spool(struct options *options, struct nefs_error *err)
+/* The mount point as one name, ! for each slash; of a long one the end, and a hash of all (FNV-1a). */
+static char *spool_name(const char *mountpoint)
 {
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	char *name = strdup(options->mountpoint);
-	int length;
+	const char *path = mountpoint + 1;
+	size_t length = strlen(path);
+	uint64_t hash = 0xcbf29ce484222325;
+	char *name;
 
+	if (length <= SPOOL_NAME_MAX) {
+		name = strdup(path);
+	} else {
+		for (const char *c = path; *c; c++)
+			hash = (hash ^ (unsigned char)*c) * 0x100000001b3;
+		if (asprintf(&name, "%016" PRIx64 "%s", hash, path + length - SPOOL_NAME_MAX) < 0)
+			name = NULL;
+	}
 	for (char *c = name; c && *c; c++)
 		if (*c == '/')
 			*c = '!';
+	return name;
+}
+
+/* /run/nefs-spool/MOUNTPOINT for root, $XDG_RUNTIME_DIR or /tmp for others. */
+static int default_spool(struct options *options, struct nefs_error *err)
+{
+	NEFS_AUTO_FREE char *name = spool_name(options->mountpoint);
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	int length;
+
 	if (!name)
 		length = -1;
 	else if (geteuid() == 0)
-		length = asprintf(&options->spool, "/run/nefs-spool/%s", name + 1);
+		length = asprintf(&options->spool, "/run/nefs-spool/%s", name);
 	else if (runtime && *runtime == '/')
-		length = asprintf(&options->spool, "%s/nefs-spool/%s", runtime, name + 1);
+		length = asprintf(&options->spool, "%s/nefs-spool/%s", runtime, name);
 	else
-		length = asprintf(&options->spool, "/tmp/nefs-spool-%u/%s", (unsigned int)geteuid(),
-			name + 1);
-	free(name);
+		length = asprintf(
+			&options->spool, "/tmp/nefs-spool-%u/%s", (unsigned int)geteuid(), name);
 	return length < 0 ? nefs_error_set(err, ENOMEM, "out of memory") : 0;
 }
 

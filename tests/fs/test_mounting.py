@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where and how nefs is mounted: mount points, dead and living mounts, the spool, options, the caller."""
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -222,6 +223,23 @@ def test_a_second_one_on_the_spool(place, tmp_path):
     assert not mounted(str(tmp_path / "elsewhere"))
 
 
+def test_a_signal_ends_the_wait_for_a_spool(place):
+    """One that has the directory and no mount, as while it starts, is waited for; SIGTERM is not."""
+    os.mkdir(place.spool, 0o700)
+    fd = os.open(place.spool, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with subprocess.Popen([binary(), "-f", "-o", place.options, place.point], stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True) as process:
+            eventually(lambda: "0000000000004003" in open(f"/proc/{process.pid}/status").read(), "signals are blocked")
+            process.terminate()
+            assert process.wait(seconds(20)) == 2
+            assert f"process {os.getpid()}" in process.stderr.read()
+    finally:
+        os.close(fd)
+    assert not mounted(place.point)
+
+
 def test_a_place_in_another_one(place, tmp_path):
     pid = place.up()
     os.mkdir(place.point + "/web")
@@ -303,6 +321,21 @@ def test_names_of_mount_points(bounded, tmp_path, name):
     finally:
         if os.path.ismount(path):
             run("umount", "-l", "--", path)
+
+
+def test_a_long_mount_point(bounded, tmp_path):
+    """Its default spool has a name of its own all the same."""
+    path = tmp_path / ("x" * 200) / ("y" * 200) / ("z" * 200)
+    path.mkdir(parents=True)
+    assert run(binary(), "-o", base_options(), str(path)).returncode == 0
+    pid = claimed(str(path))
+    try:
+        os.mkdir(path / "web")
+        assert put(path / "web/image", SMALL) == "OK"
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"), "it ends")
+    assert not mounted(str(path))
 
 
 def test_what_is_hidden_is_told(place):
@@ -429,6 +462,12 @@ def test_an_init_that_fails(place, flag):
     assert done.returncode == 32
     assert "nefs: " in done.stderr and "FUSE_INIT" in done.stderr
     assert not mounted(place.point) and not daemons(place.spool)
+
+
+def test_dev_fuse_that_is_something_else(place):
+    script = "mount --bind /dev/null /dev/fuse && exec \"$@\""
+    done = run("unshare", "-m", "sh", "-c", script, "sh", binary(), "-o", place.options, place.point)
+    assert done.returncode == 32 and "10:229" in done.stderr, done
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="util-linux's setpriv is missing")
