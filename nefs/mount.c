@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Requests that are served before the loop looks for anything else. */
 #define IN_A_ROW 16
@@ -190,21 +191,34 @@ static bool is_cut(const struct fuse_session *session)
 	return poll(&fuse, 1, 0) == 1 && fuse.revents & POLLERR;
 }
 
+/* Gives the connection up: what libfuse finds in its place has ended, so that it unmounts nothing. */
+static bool cut(struct fuse_session *session)
+{
+	int ends[2], result;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return false;
+	close(ends[0]);
+	result = dup3(ends[1], fuse_session_fd(session), O_CLOEXEC);
+	close(ends[1]);
+	return result >= 0;
+}
+
 void daemon_unmount(struct daemon *daemon)
 {
 	const char *point = daemon->options.mountpoint;
 	struct tree *tree = &daemon->fs.tree;
-	bool cut;
+	bool ended;
 
 	if (!daemon->mounted)
 		return;
 	tree_drop_requests(tree);
 	fuse_session_exit(tree->session);
-	cut = is_cut(tree->session);
-	/* libfuse takes down whatever is there, unless the connection has ended. */
-	if (cut || mount_point_leads_to(point, daemon->device))
+	ended = is_cut(tree->session);
+	/* libfuse takes down whatever is there by now, unless the connection has ended. */
+	if (ended || mount_point_leads_to(point, daemon->device) || cut(tree->session))
 		fuse_session_unmount(tree->session);
 	/* ... and then leaves the mount, if it is there. */
-	if (cut && !daemon->gone)
+	if (ended && !daemon->gone)
 		mount_point_drop(point, daemon->device);
 }
