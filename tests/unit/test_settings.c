@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What an enclave is asked to be (nefs/settings.h). */
+#include "applied.h"
 #include "cunit_main.h"
 #include "failing_memory.h"
 #include "settings.h"
@@ -317,6 +318,53 @@ static void test_no_memory(void)
 	}
 }
 
+/* What runs is a copy: it asks for the same, and what is set afterwards is none of its business. */
+static void test_copy(void)
+{
+	struct settings settings = { 0 }, copy = { 0 };
+
+	set(&settings, SETTING_MEMORY, "64M\n");
+	set(&settings, SETTING_CPUS, "2-3");
+	memory_fail(0);
+	CU_ASSERT_EQUAL(settings_copy(&copy, &settings), -ENOMEM);
+	CU_ASSERT_TRUE(memory_failed());
+	CU_ASSERT_EQUAL(settings_number(&copy, SETTING_MEMORY), 0);
+	CU_ASSERT_EQUAL(settings_copy(&copy, &settings), 0);
+	for (int i = 0; i < SETTINGS; i++)
+		CU_ASSERT_TRUE(setting_equal(&settings.values[i], &copy.values[i]));
+	set(&settings, SETTING_MEMORY, "128M");
+	settings_reset(&settings, SETTING_CPUS);
+	CU_ASSERT_EQUAL(settings_number(&copy, SETTING_MEMORY), 64ULL << 20);
+	CU_ASSERT_EQUAL(copy.values[SETTING_CPUS].cpus[1], 3);
+	settings_release(&settings);
+	settings_release(&copy);
+}
+
+/* What is pending: nothing unless it runs, and told once. */
+static void test_applied(void)
+{
+	struct settings settings = { 0 };
+	struct applied applied = { 0 };
+	struct spool_file image = { .refs = 2 }, other = { .refs = 1 };
+
+	set(&settings, SETTING_MEMORY, "64M");
+	CU_ASSERT_EQUAL(applied_take(&applied, &settings, &image, NULL), 0);
+	CU_ASSERT_EQUAL(image.refs, 3);
+	CU_ASSERT_FALSE(applied_compare(&applied, &settings, &image, true));
+	set(&settings, SETTING_MEMORY, "65536K");
+	CU_ASSERT_FALSE(applied_compare(&applied, &settings, &image, true));
+	set(&settings, SETTING_DEBUG, "1");
+	CU_ASSERT_TRUE(applied_compare(&applied, &settings, &other, true));
+	CU_ASSERT_EQUAL(applied.pending, 1U << SETTING_DEBUG | APPLIED_IMAGE);
+	CU_ASSERT_FALSE(applied_compare(&applied, &settings, &other, true));
+	CU_ASSERT_TRUE(applied_compare(&applied, &settings, &other, false));
+	CU_ASSERT_EQUAL(applied.pending, 0);
+	applied_release(&applied);
+	applied_release(&applied);
+	CU_ASSERT_EQUAL(image.refs, 2);
+	settings_release(&settings);
+}
+
 static const CU_TestInfo tests[] = {
 	{ "what is unset reads as its default", test_unset },
 	{ "each text has its outcome, and reads back as written", test_texts },
@@ -326,6 +374,8 @@ static const CU_TestInfo tests[] = {
 	{ "what can be launched", test_check },
 	{ "memory: the nearest that would do is named", test_nearest_memory },
 	{ "no memory for a value", test_no_memory },
+	{ "a copy, for what runs", test_copy },
+	{ "what differs from what runs", test_applied },
 	CU_TEST_INFO_NULL,
 };
 
