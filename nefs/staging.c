@@ -52,12 +52,26 @@ static bool is_shared(const struct staged *staged)
 	return staged->file->refs > 1;
 }
 
+/* What the spool directory has refused is said as what a control file refuses. Returns result. */
+static ssize_t told(const struct staged *staged, ssize_t result, struct nefs_error *err)
+{
+	if (result < 0 && err->code && staged->node.name)
+		control_outcome(staged->node.directory, staged->node.name, err);
+	return result;
+}
+
+static int truncate_staged(struct staged *staged, uint64_t size)
+{
+	struct nefs_error err = { 0 };
+
+	return (int)told(staged, spool_truncate(staged->file, size, &err), &err);
+}
+
 static int open_staged(struct handle *handle)
 {
 	struct staged *staged = staged_of(handle->node);
 
-	return handle->flags & O_TRUNC && !is_shared(staged) ? spool_truncate(staged->file, 0, NULL)
-							     : 0;
+	return handle->flags & O_TRUNC && !is_shared(staged) ? truncate_staged(staged, 0) : 0;
 }
 
 static void read_staged(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
@@ -69,12 +83,13 @@ static void write_staged(
 	fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t offset)
 {
 	struct staged *staged = staged_of(handle->node);
+	struct nefs_error err = { 0 };
 	ssize_t written;
 
 	if (handle->flags & O_APPEND)
 		offset = (off_t)staged->file->size;
-	written = is_shared(staged) ? -EBUSY : spool_write(staged->file, data, size, offset, NULL);
-	if (written < 0) {
+	written = is_shared(staged) ? -EBUSY : spool_write(staged->file, data, size, offset, &err);
+	if (told(staged, written, &err) < 0) {
 		fuse_reply_err(req, (int)-written);
 		return;
 	}
@@ -86,7 +101,7 @@ static int resize_staged(struct node *node, uint64_t size)
 {
 	struct staged *staged = staged_of(node);
 
-	return is_shared(staged) ? -EBUSY : spool_truncate(staged->file, size, NULL);
+	return is_shared(staged) ? -EBUSY : truncate_staged(staged, size);
 }
 
 static unsigned int poll_staged(struct handle *handle)

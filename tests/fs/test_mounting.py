@@ -423,6 +423,15 @@ def test_a_file_size_limit(place, new_mount, tmp_path):
     assert error.value.errno == errno.EFBIG and done == limit
     assert str(limit).encode() in enclave.error and b"ulimit -f" in enclave.error
     assert put(enclave.path("image"), SMALL) == "OK"
+    fd = os.open(enclave.path("staged.1"), os.O_WRONLY | os.O_CREAT)
+    try:
+        for call in (lambda: os.pwrite(fd, b"x", limit), lambda: os.ftruncate(fd, limit + 1)):
+            assert put(enclave.path("memory"), b"64M") == "OK"
+            assert outcome(call) == "EFBIG"
+            assert enclave.error.startswith(b"staged.1: ") and b"ulimit -f" in enclave.error
+    finally:
+        os.close(fd)
+        os.unlink(enclave.path("staged.1"))
     assert mount.alive()
 
 
