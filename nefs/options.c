@@ -26,7 +26,11 @@
 /* Of a mount point in its spool directory's name, which has 255 bytes at most. */
 #define SPOOL_NAME_MAX 200U
 
-#define IGNORED(text) FUSE_OPT_KEY(text, FUSE_OPT_KEY_DISCARD)
+/* FUSE_OPT_KEY, without its -1U, of which clang warns. */
+#define IGNORED(text)                                                                              \
+	{                                                                                          \
+		text, UINT_MAX, FUSE_OPT_KEY_DISCARD                                               \
+	}
 
 static const struct fuse_opt table[] = {
 	FLAG("-h", help),
