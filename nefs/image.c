@@ -83,6 +83,7 @@ void image_forget(struct image *image)
 {
 	image->generation++;
 	image->known = image->sound = image->overdue = false;
+	image->twin = NULL;
 	text_unref(nefs_take_ptr(image->measurements));
 	text_unref(nefs_take_ptr(image->info));
 	free(nefs_take_ptr(image->unsound));

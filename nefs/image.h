@@ -39,8 +39,10 @@ struct image {
 	bool known;			/* it was described, whatever came of that */
 	bool sound;			/* it is whole, its CRC right */
 	uint8_t pcr0[BACKEND_PCR_SIZE]; /* of a sound one */
-	bool overdue;			/* describing it takes long: nobody waits for its size */
-	struct text *measurements;	/* NULL: none */
+	const struct spool_file
+		*twin; /* what runs, if it is the same byte for byte; not to be followed */
+	bool overdue;  /* describing it takes long: nobody waits for its size */
+	struct text *measurements; /* NULL: none */
 	struct text *info;
 	struct nefs_error *unsound; /* why it can't be started; NULL: nothing is known against it */
 };

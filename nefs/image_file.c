@@ -277,9 +277,12 @@ static void close_image(struct handle *handle)
 		drop_draft(enclave, handle->node, &err);
 		control_outcome(&enclave->directory, handle->node->control->name, &err);
 	}
+	if (!enclave->image.file)
+		return;
 	/* Without memory for it, it is made when somebody asks. */
-	if (enclave->image.file)
-		report_request(enclave);
+	report_request(enclave);
+	/* It may be known for what it is already: a reader asked while this writer had it open. */
+	report_merge(enclave, handle);
 }
 
 static struct spool_file *image_content(struct node *node)

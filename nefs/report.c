@@ -112,17 +112,17 @@ static void run_description(struct work *work)
 		description->same = is_same(description);
 }
 
-/* An image that is the one that runs is no other: it need not be kept twice. */
-static void merge(struct enclave *enclave, struct description *description)
+void report_merge(struct enclave *enclave, const struct handle *closing)
 {
 	struct image *image = &enclave->image;
 
-	if (!description->same || description->running != enclave->applied.image ||
-		image->file == description->running || node_is_written(enclave->files.image, NULL))
+	if (!image->twin || image->twin != enclave->applied.image ||
+		node_is_written(enclave->files.image, closing))
 		return;
 	spool_file_unref(image->file);
-	image->file = description->running;
+	image->file = enclave->applied.image;
 	spool_file_ref(image->file);
+	image->twin = NULL;
 	enclave_compare(enclave);
 }
 
@@ -145,7 +145,8 @@ static void take_report(struct enclave *enclave, struct description *description
 			*image->unsound = *error;
 	}
 	set_uncached(enclave, false);
-	merge(enclave, description);
+	image->twin = description->same ? description->running : NULL;
+	report_merge(enclave, NULL);
 }
 
 /* What was described is not the image any more: that which is there now is described, if it is whole. */

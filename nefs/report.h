@@ -22,6 +22,12 @@ void report_invalidate(struct enclave *enclave);
  */
 int report_request(struct enclave *enclave);
 
+/*
+ * An image that was found to be the same as the one that runs is no other, and need not be kept twice: that
+ * takes its place, unless somebody may still write. closing: a writer who does no more; NULL: none.
+ */
+void report_merge(struct enclave *enclave, const struct handle *closing);
+
 /* The rows' ops. */
 extern const struct control_ops measurements_ops;
 extern const struct control_ops image_info_ops;

@@ -115,11 +115,6 @@ static int check_image(struct launch_sequence *sequence)
 	failed = eif_source_fd(&source, sequence->image_fd, &sequence->error);
 	if (failed < 0)
 		return failed;
-	sequence->image_size = source.size;
-	/* Before a byte of it is read. */
-	failed = check_fit(sequence, EIF_LOAD_OFFSET);
-	if (failed < 0)
-		return failed;
 	failed = read_image(sequence, &source, eif, &pcrs);
 	if (failed < 0)
 		return failed;
@@ -385,6 +380,25 @@ struct backend_grant launch_sequence_grant(const struct launch_sequence *sequenc
 	};
 }
 
+/* What can be seen without reading it, and so at once. */
+static int check_size(struct launch_sequence *sequence, struct nefs_error *err)
+{
+	struct eif_source source;
+	int failed = eif_source_fd(&source, sequence->image_fd, &sequence->error);
+
+	if (!failed) {
+		sequence->image_size = source.size;
+		failed = check_fit(sequence, EIF_LOAD_OFFSET);
+	}
+	if (!failed)
+		return 0;
+	nefs_error_prefix(&sequence->error, "%s", sequence->name);
+	if (err)
+		*err = sequence->error;
+	launch_sequence_free(sequence);
+	return failed;
+}
+
 int launch_sequence_init(struct launch_sequence *sequence, struct ne_dev *dev, bool any_arch,
 	const char *name, const struct backend_config *config, struct nefs_error *err)
 {
@@ -417,7 +431,7 @@ int launch_sequence_init(struct launch_sequence *sequence, struct ne_dev *dev, b
 			strerror(code),
 			code == EMFILE ? ": raise the limit of open files (LimitNOFILE=)" : "");
 	}
-	return 0;
+	return check_size(sequence, err);
 }
 
 void launch_sequence_free(struct launch_sequence *sequence)

@@ -46,7 +46,8 @@ struct launch_sequence {
 };
 
 /*
- * Fills a fresh sequence from a configuration; takes copies. ENOMEM, EMFILE. Loop thread, quick.
+ * Fills a fresh sequence from a configuration; takes copies. ENOMEM, EMFILE; EINVAL for an image that is
+ * larger than its memory. Loop thread, quick.
  */
 int launch_sequence_init(struct launch_sequence *sequence, struct ne_dev *dev, bool any_arch,
 	const char *name, const struct backend_config *config, struct nefs_error *err);

@@ -107,10 +107,10 @@ int backend_open(sd_event *event, struct workers *workers, const struct backend_
 const char *backend_name(const struct backend *backend);
 
 /*
- * Begins a launch: validates the image and its signature, if it has one, takes memory, vCPUs and CID, starts, waits for the
- * heartbeat, watches. Everything or nothing: whatever fails, all is given back before `released`.
- * owner and listener must live until then. Fails at once only for ENOMEM and EMFILE; all else is
- * reported by `ended`.
+ * Begins a launch: validates the image and its signature, if it has one, takes memory, vCPUs and CID,
+ * starts, waits for the heartbeat, watches. Everything or nothing: whatever fails, all is given back before
+ * `released`. owner and listener must live until then. Fails at once only for ENOMEM, EMFILE, and EINVAL for
+ * an image that is larger than its memory; all else is reported by `ended`.
  */
 int backend_start(struct backend *backend, const struct backend_config *config,
 	const struct backend_listener *listener, void *owner, struct backend_launch **launch,

@@ -496,9 +496,12 @@ def test_a_copy_that_does_not_fit(small_spool, new_mount, running):
     eventually(lambda: os.statvfs(small_spool).f_bavail >= free - 1, "its room is given back")
 
 
-def test_memory_too_small_for_the_image(enclave):
-    enclave.ready(image=eif_image.padded(80 << 20), memory=b"64M")
-    assert enclave.start() in ("ENOMEM", "EINVAL")
+@pytest.mark.parametrize("flags", [0, os.O_NONBLOCK])
+def test_memory_too_small_for_the_image(enclave, flags):
+    """Its size tells, so that is refused at once."""
+    enclave.ready(memory=b"64M")
+    write_chunks(enclave.path("image"), eif_image.padded(80 << 20), 1 << 20)
+    assert enclave.start(flags) == "EINVAL"
     assert b"64" in enclave.error or b"67108864" in enclave.error
     enclave.set("memory", b"512M")
     assert enclave.start() == "OK", enclave.error
@@ -641,6 +644,16 @@ def test_the_same_image_onto_a_running_one(running, way):
         settles(b"")
         running.set("image", SMALL[:-1] + b"x")
         settles(b"image\n")
+
+
+def test_the_same_image_from_a_writer_that_lingers(running):
+    """Whoever has it open for writing may go on: it is no other once that is closed."""
+    fd = os.open(running.path("image"), os.O_WRONLY | os.O_TRUNC)
+    os.write(fd, SMALL)
+    assert running.get("measurements") == eif_image.measurements()
+    assert running.get("pending") == b"image\n"
+    os.close(fd)
+    assert running.get("pending") == b""
 
 
 def test_image_info_is_bounded_and_shared(mount, enclave):

@@ -86,9 +86,12 @@ static int prepare(int image, bool checked, bool any_arch, struct nefs_error *er
 		eif_read_table(&source, &eif, NULL) == 0 && eif_find(&eif, EIF_SIGNATURE) &&
 		eif_measure_sections(&source, eif.sections, eif.section_count, &pcrs, NULL) == 0)
 		memcpy(config.image_pcr0, pcrs.pcr[0], sizeof(config.image_pcr0));
-	CU_ASSERT_EQUAL_FATAL(
-		launch_sequence_init(&sequence, &device->dev, any_arch, config.name, &config, NULL),
-		0);
+	nefs_error_clear(err);
+	result = launch_sequence_init(&sequence, &device->dev, any_arch, config.name, &config, err);
+	if (result) {
+		device->ops.destroy(&device->dev);
+		return result;
+	}
 	result = launch_sequence_prepare(&sequence);
 	*err = sequence.error;
 	CU_ASSERT_EQUAL(test_device_calls(device, TEST_OPEN), result ? 0 : 1);
