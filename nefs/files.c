@@ -127,6 +127,22 @@ void op_poll(
 					  : handle->node->ops->poll(handle));
 }
 
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+	struct fuse_file_info *info)
+{
+	struct handle *handle = handle_of(info);
+	const struct node_ops *ops = handle->node->ops;
+	int failed = -EOPNOTSUPP;
+
+	op_begin(req);
+	/* The kernel has seen to it that both are positive, and their sum, too. */
+	if (handle->gone)
+		failed = -ENODEV;
+	else if (ops->allocate)
+		failed = ops->allocate(handle->node, mode, (uint64_t)offset, (uint64_t)length);
+	fuse_reply_err(req, -failed);
+}
+
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *info)
 {
 	/* Staged files live as long as the daemon: there is nothing that a sync could save. */

@@ -56,6 +56,8 @@ struct node_ops {
 	void (*close)(struct handle *handle);
 	/* truncate(2): 0 or a negative errno. */
 	int (*resize)(struct node *node, uint64_t size);
+	/* fallocate(2) with a mode that it may know: 0 or a negative errno. NULL: EOPNOTSUPP. */
+	int (*allocate)(struct node *node, int mode, uint64_t offset, uint64_t length);
 	/* The events of poll(2). */
 	unsigned int (*poll)(struct handle *handle);
 	/* st_size: the length of the present content. */

@@ -75,6 +75,7 @@ const struct fuse_lowlevel_ops tree_operations = {
 	.write = op_write,
 	.release = op_release,
 	.poll = op_poll,
+	.fallocate = op_fallocate,
 	.fsync = op_fsync,
 	.fsyncdir = op_fsync,
 	.statfs = op_statfs,

@@ -34,6 +34,8 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info);
 void op_poll(
 	fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info, struct fuse_pollhandle *poll);
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+	struct fuse_file_info *info);
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *info);
 
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 /* From this size on it is a worker that closes a file: bytes. */
 #define SPOOL_LARGE (1U << 20)
@@ -337,6 +338,27 @@ int spool_truncate(struct spool_file *file, uint64_t size, struct nefs_error *er
 	}
 	file->size = size;
 	return 0;
+}
+
+int spool_punch(struct spool_file *file, uint64_t offset, uint64_t length)
+{
+	if (offset >= file->size)
+		return 0;
+	if (length > file->size - offset)
+		length = file->size - offset;
+	return fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+		       (off_t)length)
+		       ? -errno
+		       : 0;
+}
+
+int spool_check_room(const struct spool *spool, uint64_t bytes)
+{
+	struct statvfs status;
+
+	if (fstatvfs(spool->directory, &status))
+		return -errno;
+	return bytes / status.f_frsize >= status.f_bavail ? -ENOSPC : 0;
 }
 
 void spool_reply(fuse_req_t req, const struct spool_file *file, size_t size, off_t offset)

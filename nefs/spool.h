@@ -69,6 +69,12 @@ ssize_t spool_write(struct spool_file *file, const char *data, size_t size, off_
 ssize_t spool_read(const struct spool_file *file, char *data, size_t size, off_t offset);
 int spool_truncate(struct spool_file *file, uint64_t size, struct nefs_error *err);
 
+/* Makes zeros of these bytes, as far as there are any, and gives their room back: 0 or a negative errno. */
+int spool_punch(struct spool_file *file, uint64_t offset, uint64_t length);
+
+/* Is there room for so many bytes more, now? 0, ENOSPC or another negative errno. Nothing is set aside. */
+int spool_check_room(const struct spool *spool, uint64_t bytes);
+
 /* Answers READ with what the file holds there. */
 void spool_reply(fuse_req_t req, const struct spool_file *file, size_t size, off_t offset);
 

@@ -104,6 +104,26 @@ static int resize_staged(struct node *node, uint64_t size)
 	return is_shared(staged) ? -EBUSY : truncate_staged(staged, size);
 }
 
+/* Room ahead of the writes, or a hole: what programs that copy ask for. */
+static int allocate_staged(struct node *node, int mode, uint64_t offset, uint64_t length)
+{
+	struct staged *staged = staged_of(node);
+	struct spool_file *file = staged->file;
+	uint64_t end = offset + length;
+	int failed;
+
+	if (is_shared(staged))
+		return -EBUSY;
+	if (mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
+		return spool_punch(file, offset, length);
+	if (mode & ~FALLOC_FL_KEEP_SIZE)
+		return -EOPNOTSUPP;
+	if (end <= file->size)
+		return 0;
+	failed = spool_check_room(file->spool, end - file->size);
+	return failed || mode ? failed : spool_truncate(file, end, NULL);
+}
+
 static unsigned int poll_staged(struct handle *handle)
 {
 	return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
@@ -129,6 +149,7 @@ static const struct node_ops staged_node_ops = {
 	.read = read_staged,
 	.write = write_staged,
 	.resize = resize_staged,
+	.allocate = allocate_staged,
 	.poll = poll_staged,
 	.size = staged_size,
 	.idle = staged_idle,

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Staging files, rename-commit, unlink and re-creation; and what cannot be made at all."""
+import ctypes
 import os
 import socket
 import stat
 
 import pytest
 from eif_image import SMALL
-from harness import RENAME_EXCHANGE, RENAME_NOREPLACE, fd_outcome, get, outcome, put, renameat2
+from harness import (RENAME_EXCHANGE, RENAME_NOREPLACE, errno_name, fd_outcome, get, libc, outcome, put,
+                     renameat2)
 from nefs_mount import READ_ONLY, SETTABLE
 
 CREATE = os.O_WRONLY | os.O_CREAT
@@ -28,6 +30,39 @@ def test_any_name(enclave, name):
 
 def test_name_too_long(enclave):
     assert enclave.put("n" * 256, b"", CREATE_NEW) == "ENAMETOOLONG"
+
+
+KEEP_SIZE, PUNCH_HOLE, COLLAPSE_RANGE = 1, 2, 8
+
+
+def fallocate(fd, mode, offset, length):
+    """fallocate(2) itself: the C library's writes zeros where it is not supported."""
+    function = libc.fallocate64
+    function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return "OK" if function(fd, mode, offset, length) == 0 else errno_name(ctypes.get_errno())
+
+
+def test_room_ahead_of_the_writes(enclave):
+    """Tools that copy ask for it, and some give up without: CFEngine."""
+    with open(enclave.path("x.new"), "wb+", buffering=0) as file:
+        assert fallocate(file.fileno(), 0, 0, 5000) == "OK"
+        assert os.fstat(file.fileno()).st_size == 5000
+        assert file.read() == bytes(5000)
+        assert fallocate(file.fileno(), 0, 10, 20) == fallocate(file.fileno(), KEEP_SIZE, 0, 9000) == "OK"
+        assert os.fstat(file.fileno()).st_size == 5000
+        # More than there can be is refused at once, and takes nothing.
+        free = os.statvfs(enclave.path())
+        for mode in (0, KEEP_SIZE):
+            assert fallocate(file.fileno(), mode, 0, (free.f_bavail + 100000) * free.f_frsize) in ("ENOSPC", "EFBIG")
+        assert os.pwrite(file.fileno(), b"x" * 5000, 0) == 5000
+        assert fallocate(file.fileno(), PUNCH_HOLE | KEEP_SIZE, 100, 200) == "OK"
+        assert fallocate(file.fileno(), PUNCH_HOLE | KEEP_SIZE, 4990, 4096) == "OK"
+        assert fallocate(file.fileno(), PUNCH_HOLE | KEEP_SIZE, 5000, 4096) == "OK"
+        assert fallocate(file.fileno(), COLLAPSE_RANGE, 0, 4096) == "EOPNOTSUPP"
+        assert os.pread(file.fileno(), 9000, 0) == \
+            b"x" * 100 + bytes(200) + b"x" * 4690 + bytes(10)
+    with open(enclave.path("memory"), "wb", buffering=0) as file:
+        assert fallocate(file.fileno(), 0, 0, 4) == "EOPNOTSUPP"
 
 
 def test_it_is_an_ordinary_file(enclave):
