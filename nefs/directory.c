@@ -121,19 +121,6 @@ int directory_move(struct directory *to, struct node *node, const char *name)
 	return 0;
 }
 
-void directory_swap(struct directory *directory, struct node *a, struct node *b)
-{
-	const char *name = a->name;
-	struct node **of_a = tfind(a, &directory->by_name, compare_names);
-	struct node **of_b = tfind(b, &directory->by_name, compare_names);
-
-	/* The places in the tree are the names': who is there changes. */
-	*of_a = b;
-	*of_b = a;
-	a->name = b->name;
-	b->name = name;
-}
-
 void directory_remove(struct directory *directory, struct node *node)
 {
 	size_t place = place_behind(directory, node->ino - 1);
@@ -163,9 +150,13 @@ struct node *directory_find(struct directory *directory, const char *name)
 {
 	const struct node key = { .name = name };
 	struct node *row = directory_row(directory, name), **found;
+	const struct fixed_name *fixed;
 
 	if (row)
 		return row->hidden ? NULL : row;
+	SLIST_FOREACH(fixed, &directory->fixed, siblings)
+	if (strcmp(fixed->name, name) == 0)
+		return fixed->node && !fixed->node->hidden ? fixed->node : NULL;
 	found = tfind(&key, &directory->by_name, compare_names);
 	return found && !(*found)->hidden ? *found : NULL;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The names in a directory: its rows (control.h), and its entries, which are directories, staged
- * files and growing text. An entry's node owns its name. Loop thread.
+ * The names in a directory: its rows (control.h), and its entries, which are directories and staged
+ * files. An entry's node owns its name. The files of logs have names of their own (struct fixed_name).
+ * Loop thread.
  */
 #ifndef NEFS_DIRECTORY_H
 #define NEFS_DIRECTORY_H
@@ -20,8 +21,6 @@ int directory_add(struct directory *directory, struct node *node, const char *na
 /* Another name for an entry, which must be free. 0 or -ENOMEM: the old one stays. */
 int directory_rename(struct directory *directory, struct node *node, const char *name);
 
-/* Two entries exchange their names. */
-void directory_swap(struct directory *directory, struct node *a, struct node *b);
 /* The same for a file that perhaps moves to another directory. */
 int directory_move(struct directory *to, struct node *node, const char *name);
 

@@ -164,10 +164,15 @@ static void destroy(struct directory *directory)
 static void bury_names(struct directory *directory)
 {
 	struct tree *tree = directory->tree;
+	const struct fixed_name *fixed;
 	struct node *node;
 
 	if (!tree->notifier)
 		return;
+	SLIST_FOREACH(fixed, &directory->fixed, siblings)
+	if (fixed->node && fixed->node->lookups)
+		notifier_bury(
+			tree->notifier, tree->session, node_id(&directory->node), fixed->name);
 	for (size_t i = 0; i < directory->control_count; i++)
 		if (directory->controls[i].lookups)
 			notifier_bury(tree->notifier, tree->session, node_id(&directory->node),

@@ -7,19 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* RFC 3339 with microseconds, UTC. The part above them is made once a second. */
-static void format_time(struct journal *journal, char *text, size_t size)
+/* RFC 3339, UTC, without what is below a second: made once a second. */
+static const char *date_of(struct journal *journal, time_t second)
 {
-	struct timespec now;
 	struct tm tm;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	if (now.tv_sec != journal->second) {
-		gmtime_r(&now.tv_sec, &tm);
+	if (second != journal->second) {
+		gmtime_r(&second, &tm);
 		strftime(journal->date, sizeof(journal->date), "%Y-%m-%dT%H:%M:%S", &tm);
-		journal->second = now.tv_sec;
+		journal->second = second;
 	}
-	snprintf(text, size, "%s.%06ldZ", journal->date, now.tv_nsec / 1000);
+	return journal->date;
 }
 
 /* A JSON string of any text, malloc'ed, with the quotes. NULL: no memory. */
@@ -76,15 +74,15 @@ static void put_text(struct line *line, const char *member, const char *text)
 const char *journal_line(struct journal *journal, const struct journal_event *event, size_t *size)
 {
 	struct line line = { .text = journal->line };
-	char time[64];
+	const char *quote = event->enclave ? "\"" : "";
+	struct timespec now;
 
-	format_time(journal, time, sizeof(time));
-	put(&line, "{\"time\":\"%s\",\"seq\":%" PRIu64, time, ++journal->seq);
-	if (event->enclave)
-		put(&line, ",\"enclave\":\"%s\"", event->enclave);
-	else
-		put(&line, ",\"enclave\":null");
-	put(&line, ",\"event\":\"%s\"", event->event);
+	clock_gettime(CLOCK_REALTIME, &now);
+	/* All of what most records say, at once: a directory is made and removed in 50 us. */
+	put(&line,
+		"{\"time\":\"%s.%06ldZ\",\"seq\":%" PRIu64 ",\"enclave\":%s%s%s,\"event\":\"%s\"",
+		date_of(journal, now.tv_sec), now.tv_nsec / 1000, ++journal->seq, quote,
+		event->enclave ? event->enclave : "null", quote, event->event);
 	if (event->old_name)
 		put(&line, ",\"old_name\":\"%s\"", event->old_name);
 	if (event->cid)

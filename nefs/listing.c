@@ -84,8 +84,6 @@ static void list_entries(struct listing *listing, struct directory *directory, o
 
 	while ((node = directory_next(directory, ino))) {
 		ino = node->ino;
-		if (text_log_is(node))
-			continue;
 		if (!list(listing, node->name, node, LISTING_ENTRIES + (off_t)ino))
 			return;
 	}

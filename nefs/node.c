@@ -262,7 +262,8 @@ static void close_all(struct node *node)
 	struct handle *handle;
 
 	wake_pollers(node);
-	parked_drop(&node->parked, NULL, ENODEV);
+	if (!LIST_EMPTY(&node->parked))
+		parked_drop(&node->parked, NULL, ENODEV);
 	LIST_FOREACH(handle, &node->handles, siblings)
 	if (node->ops->close)
 		node->ops->close(handle);

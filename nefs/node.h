@@ -29,6 +29,7 @@ struct tree;
 LIST_HEAD(directory_list, directory);
 LIST_HEAD(handle_list, handle);
 LIST_HEAD(text_log_list, text_log);
+SLIST_HEAD(fixed_names, fixed_name);
 LIST_HEAD(node_list, node);
 
 /* All nodes by their id: zeroed, none. */
@@ -120,6 +121,13 @@ struct directory_ops {
 	void (*destroy)(struct directory *directory);
 };
 
+/* A name that stays, in turn, with one node or another, or with none. Nothing else can have it. */
+struct fixed_name {
+	SLIST_ENTRY(fixed_name) siblings; /* in directory->fixed */
+	const char *name;
+	struct node *node; /* NULL: it stands for nothing now */
+};
+
 struct directory {
 	struct node node; /* first: a directory's node is the directory */
 	struct tree *tree;
@@ -135,6 +143,7 @@ struct directory {
 	void *by_name;		   /* tsearch(3) tree of the same */
 	struct staging *staging;   /* files can be staged in it; else NULL */
 	struct text_log_list logs; /* the text that grows in it */
+	struct fixed_names fixed;  /* the names of that */
 	char *error;		   /* the sentence of its `error` file; NULL: none */
 	char *error_about;	   /* the name that it is about; NULL: none in particular */
 	struct node *error_node;   /* that file; NULL: its parent's serves */

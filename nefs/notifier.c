@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <nefs/bell.h>
 #include <nefs/cleanup.h>
+#include <nefs/clock.h>
 #include <nefs/log.h>
 #include <nefs/thread.h>
 #include <poll.h>
@@ -21,6 +22,9 @@
 /* More changes than this waiting means that nobody can be reading them: the oldest are dropped. */
 #define ERRANDS_MAX 65536
 
+/* Between two rounds of touching what changes all the time. */
+#define SOON_USEC 20000
+
 /* What the thread is to do. */
 struct errand {
 	STAILQ_ENTRY(errand) siblings;
@@ -28,7 +32,7 @@ struct errand {
 	fuse_ino_t ino;		      /* the file, or the directory that the name is in */
 	bool look;		      /* stat(2) the file */
 	bool rotated;		      /* repeat a rotation of the file */
-	uint64_t number;	      /* of those to touch */
+	uint64_t number;	      /* of those to touch soon */
 	char text[]; /* the name ("": drop pages), or the file's path relative to the mount */
 };
 
@@ -47,7 +51,9 @@ struct notifier {
 	pthread_t thread;
 	pthread_mutex_t lock; /* everything below */
 	struct errand_queue queue;
-	unsigned int queued;
+	struct errand_queue soon; /* touches that may wait until soon_usec */
+	uint64_t soon_usec;	  /* CLOCK_MONOTONIC */
+	unsigned int queued;	  /* in both */
 	bool closing;
 };
 
@@ -160,12 +166,36 @@ static struct errand *next_errand(struct notifier *notifier, bool *closing)
 
 	pthread_mutex_lock(&notifier->lock);
 	*closing = notifier->closing;
-	errand = *closing ? NULL : STAILQ_FIRST(&notifier->queue);
-	if (errand) {
-		take_first(notifier);
+	if (STAILQ_EMPTY(&notifier->queue) && !STAILQ_EMPTY(&notifier->soon)) {
+		uint64_t now = nefs_now_usec();
+
+		if (now >= notifier->soon_usec) {
+			STAILQ_CONCAT(&notifier->queue, &notifier->soon);
+			notifier->soon_usec = now + SOON_USEC;
+		}
 	}
+	errand = *closing ? NULL : STAILQ_FIRST(&notifier->queue);
+	if (errand)
+		take_first(notifier);
 	pthread_mutex_unlock(&notifier->lock);
 	return errand;
+}
+
+/* How long there is nothing to do, for poll(2). */
+static int idle_milliseconds(struct notifier *notifier)
+{
+	uint64_t now = nefs_now_usec();
+	int milliseconds = -1;
+
+	pthread_mutex_lock(&notifier->lock);
+	if (!STAILQ_EMPTY(&notifier->queue))
+		milliseconds = 0;
+	else if (!STAILQ_EMPTY(&notifier->soon))
+		milliseconds = now >= notifier->soon_usec
+				       ? 0
+				       : (int)((notifier->soon_usec - now + 999) / 1000);
+	pthread_mutex_unlock(&notifier->lock);
+	return milliseconds;
 }
 
 /* Waits, if there is nothing to do, for more; gives the mount back once it has been unmounted. */
@@ -176,7 +206,7 @@ static void wait_for_more(struct notifier *notifier, bool idle)
 		{ .fd = notifier->own.changes, .events = POLLPRI },
 	};
 
-	if (poll(fds, sizeof(fds) / sizeof(fds[0]), idle ? -1 : 0) <= 0)
+	if (poll(fds, sizeof(fds) / sizeof(fds[0]), idle ? idle_milliseconds(notifier) : 0) <= 0)
 		return;
 	if (fds[0].revents)
 		nefs_bell_silence(notifier->more);
@@ -233,6 +263,7 @@ int notifier_new(
 			err, failed, "cannot make the notifier's bells: %s", strerror(failed));
 	}
 	STAILQ_INIT(&notifier->queue);
+	STAILQ_INIT(&notifier->soon);
 	pthread_mutex_init(&notifier->lock, NULL);
 	/* Without it, paths do, too, but for an umount in the very moment of a change. */
 	own_mount_open(&notifier->own, mountpoint);
@@ -257,8 +288,8 @@ static struct errand *new_errand(const char *directory, const char *name)
 	return errand;
 }
 
-/* Queues it; NULL: there was no memory for it. */
-static void enqueue(struct notifier *notifier, struct errand *errand)
+/* Puts it into one of the queues; NULL: there was no memory for it. */
+static void enqueue_in(struct notifier *notifier, struct errand_queue *queue, struct errand *errand)
 {
 	struct errand *oldest = NULL;
 	bool first;
@@ -266,9 +297,9 @@ static void enqueue(struct notifier *notifier, struct errand *errand)
 	if (!errand)
 		return;
 	pthread_mutex_lock(&notifier->lock);
-	first = STAILQ_EMPTY(&notifier->queue);
-	STAILQ_INSERT_TAIL(&notifier->queue, errand, siblings);
-	if (++notifier->queued > ERRANDS_MAX) {
+	first = STAILQ_EMPTY(queue);
+	STAILQ_INSERT_TAIL(queue, errand, siblings);
+	if (++notifier->queued > ERRANDS_MAX && !STAILQ_EMPTY(&notifier->queue)) {
 		oldest = STAILQ_FIRST(&notifier->queue);
 		take_first(notifier);
 	}
@@ -279,14 +310,24 @@ static void enqueue(struct notifier *notifier, struct errand *errand)
 	free(oldest);
 }
 
-uint64_t notifier_touch(struct notifier *notifier, const char *path)
+static void enqueue(struct notifier *notifier, struct errand *errand)
+{
+	enqueue_in(notifier, &notifier->queue, errand);
+}
+
+void notifier_touch(struct notifier *notifier, const char *path)
+{
+	enqueue(notifier, new_errand("", path));
+}
+
+uint64_t notifier_touch_soon(struct notifier *notifier, const char *path)
 {
 	struct errand *errand = new_errand("", path);
 
 	if (!errand)
 		return 0;
 	errand->number = ++notifier->numbers;
-	enqueue(notifier, errand);
+	enqueue_in(notifier, &notifier->soon, errand);
 	return notifier->numbers;
 }
 
@@ -342,15 +383,16 @@ void notifier_drop_pages(struct notifier *notifier, struct fuse_session *session
 	enqueue_told(notifier, session, file, "");
 }
 
-void notifier_moved(struct notifier *notifier, const char *path, const char *new_path)
+/* The lock is held. */
+static void move(struct notifier *notifier, struct errand_queue *queue, const char *path,
+	const char *new_path)
 {
 	struct errand_queue kept = STAILQ_HEAD_INITIALIZER(kept);
 	size_t length = strlen(path);
 	struct errand *errand;
 
-	pthread_mutex_lock(&notifier->lock);
-	while ((errand = STAILQ_FIRST(&notifier->queue))) {
-		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
+	while ((errand = STAILQ_FIRST(queue))) {
+		STAILQ_REMOVE_HEAD(queue, siblings);
 		if (!errand->session && strncmp(errand->text, path, length) == 0 &&
 			errand->text[length] == '/') {
 			struct errand *moved =
@@ -369,7 +411,14 @@ void notifier_moved(struct notifier *notifier, const char *path, const char *new
 		else
 			notifier->queued--;
 	}
-	STAILQ_CONCAT(&notifier->queue, &kept);
+	STAILQ_CONCAT(queue, &kept);
+}
+
+void notifier_moved(struct notifier *notifier, const char *path, const char *new_path)
+{
+	pthread_mutex_lock(&notifier->lock);
+	move(notifier, &notifier->queue, path, new_path);
+	move(notifier, &notifier->soon, path, new_path);
 	pthread_mutex_unlock(&notifier->lock);
 }
 
@@ -390,6 +439,7 @@ void notifier_free(struct notifier *notifier)
 		return;
 	notifier_close(notifier);
 	pthread_join(notifier->thread, NULL);
+	STAILQ_CONCAT(&notifier->queue, &notifier->soon);
 	while ((errand = STAILQ_FIRST(&notifier->queue))) {
 		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
 		free(errand);

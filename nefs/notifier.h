@@ -25,11 +25,15 @@ struct notifier;
 int notifier_new(const char *mountpoint, struct log *log, struct notifier **notifier,
 	struct nefs_error *err);
 
+/* Asks for an IN_MODIFY on the file of this path, relative to the mount. Returns at once. Loop thread. */
+void notifier_touch(struct notifier *notifier, const char *path);
+
 /*
- * Asks for an IN_MODIFY on the file of this path, relative to the mount. Returns at once: the number of the
- * errand, for notifier_has_begun; 0 if there was no memory for it. Loop thread.
+ * The same for what may change all the time: at once if that was not asked for just before, else some
+ * milliseconds later. Returns the number of the errand, for notifier_has_begun; 0 if there was no memory for it.
+ * Loop thread.
  */
-uint64_t notifier_touch(struct notifier *notifier, const char *path);
+uint64_t notifier_touch_soon(struct notifier *notifier, const char *path);
 
 /* Did it begin with this errand? What changes until then is told by it. Loop thread. */
 bool notifier_has_begun(const struct notifier *notifier, uint64_t errand);

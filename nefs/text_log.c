@@ -84,7 +84,7 @@ static int refuse_write(struct node *node)
 	/* Not by the node's own name: the record of it may be the one that takes it. */
 	if (node->name)
 		control_outcome(node->directory,
-			node == &log->current->node ? log->name : log->older_name, &err);
+			node == &log->current->node ? log->name.name : log->older_name.name, &err);
 	return -EACCES;
 }
 
@@ -149,11 +149,14 @@ static void segment_changed(struct node *node)
 	struct text_log *log = segment_of(node)->log;
 	char path[DIRECTORY_PATH_MAX];
 
-	/* Much may come at once: what is yet to be told of it will tell of this, too. */
-	if (!notifier || !notifier_has_begun(notifier, log->told))
+	/*
+	 * Much may come at once: what is yet to be told of it will tell of this, too. And a directory of which the
+	 * kernel knows nothing is watched by nobody.
+	 */
+	if (!notifier || !log->directory->node.lookups || !notifier_has_begun(notifier, log->told))
 		return;
 	if (!node->hidden && !node_gone(node) && directory_path(node, path))
-		log->told = notifier_touch(notifier, path);
+		log->told = notifier_touch_soon(notifier, path);
 }
 
 /* Who still has it open is the last who can read it. */
@@ -173,7 +176,8 @@ static void segment_idle(struct node *node)
 	node_end(node);
 	LIST_REMOVE(segment, siblings);
 	give_back_text(segment);
-	free(segment);
+	if (segment != &segment->log->first)
+		free(segment);
 }
 
 /* The stream of a file is for whom the file is for. */
@@ -211,31 +215,35 @@ bool text_log_is(const struct node *node)
 
 /* ---- files come and go ---- */
 
-/* A file without a name, to which nobody refers. */
-static struct text_segment *new_segment(struct text_log *log, const struct node *like)
+/* Sets up a file, zeroed, without a name, to which nobody refers. */
+static void set_up_segment(struct text_log *log, struct text_segment *segment,
+	const struct node *like, const struct timespec *made)
 {
-	struct text_segment *segment = calloc(1, sizeof(*segment));
-	struct timespec now;
-
-	if (!segment)
-		return NULL;
-	clock_gettime(CLOCK_REALTIME, &now);
 	node_init(&segment->node, &segment_node_ops, log->directory, like->mode, like->uid,
-		like->gid, &now);
+		like->gid, made);
 	/* It grows, and its name moves on to another, without the kernel's doing. */
 	segment->node.uncached = true;
 	segment->node.hidden = like->hidden;
 	segment->log = log;
-	return segment;
+	LIST_INSERT_HEAD(&log->segments, segment, siblings);
 }
 
-/* Takes its name. */
+/* The files that are there get the names of what they are now. */
+static void give_names(struct text_log *log)
+{
+	log->name.node = log->current ? &log->current->node : NULL;
+	log->older_name.node = log->older ? &log->older->node : NULL;
+	if (log->current)
+		log->current->node.name = log->name.name;
+	if (log->older)
+		log->older->node.name = log->older_name.name;
+}
+
+/* Without its name it goes, unless somebody has it open. */
 static void drop(struct text_segment *segment)
 {
-	struct node *node = &segment->node;
-
-	directory_remove(node->directory, node);
-	node_check_idle(node);
+	segment->node.name = NULL;
+	node_check_idle(&segment->node);
 }
 
 /* Whoever collects files that are open and have no name gets no more than this of the memory. */
@@ -256,25 +264,22 @@ int text_log_init(struct text_log *log, struct directory *directory,
 	const struct node like = {
 		.mode = S_IFREG | mode, .uid = directory->node.uid, .gid = directory->node.gid
 	};
-	struct text_segment *first;
+	struct text_segment *first = &log->first;
 
+	*first = (struct text_segment){ 0 };
 	log->directory = directory;
 	log->limits = limits;
-	log->name = name;
-	log->older_name = older_name;
+	log->name.name = name;
+	log->older_name.name = older_name;
+	SLIST_INSERT_HEAD(&directory->fixed, &log->older_name, siblings);
+	SLIST_INSERT_HEAD(&directory->fixed, &log->name, siblings);
 	log->stream = stream;
 	LIST_INIT(&log->segments);
 	LIST_INSERT_HEAD(&directory->logs, log, siblings);
-	first = new_segment(log, &like);
-	if (!first)
-		return -ENOMEM;
-	if (directory_add(directory, &first->node, name)) {
-		node_end(&first->node);
-		free(first);
-		return -ENOMEM;
-	}
-	LIST_INSERT_HEAD(&log->segments, first, siblings);
+	/* It is made with its directory: one look at the clock serves both. */
+	set_up_segment(log, first, &like, &directory->node.mtime);
 	log->current = first;
+	give_names(log);
 	if (!limits->reserved)
 		return 0;
 	log->spare = reserve(limits->bytes);
@@ -298,22 +303,20 @@ static void tell_of_rotation(struct text_log *log)
 /* False: no memory, and the file stays. */
 static bool rotate(struct text_log *log)
 {
-	struct text_segment *full = log->current, *fresh = new_segment(log, &full->node);
+	struct text_segment *full = log->current, *fresh = calloc(1, sizeof(*fresh));
+	struct timespec now;
 
 	if (!fresh)
 		return false;
+	clock_gettime(CLOCK_REALTIME, &now);
+	set_up_segment(log, fresh, &full->node, &now);
 	fresh->base = full->base + full->size;
 	if (log->older)
 		drop(nefs_take_ptr(log->older));
-	if (directory_add(log->directory, &fresh->node, log->older_name)) {
-		node_end(&fresh->node);
-		free(fresh);
-		return false;
-	}
-	directory_swap(log->directory, &fresh->node, &full->node);
-	LIST_INSERT_HEAD(&log->segments, fresh, siblings);
 	log->older = full;
 	log->current = fresh;
+	give_names(log);
+	node_written(&log->directory->node);
 	bound_open_ones(log);
 	tell_of_rotation(log);
 	return true;
@@ -333,7 +336,8 @@ static void add(struct text_log *log, const char *data, size_t size)
 static void tell(struct text_log *log)
 {
 	node_changed(&log->current->node);
-	if (log->stream)
+	/* What nobody has open is news to nobody. */
+	if (log->stream && !LIST_EMPTY(&log->stream->handles))
 		node_changed(log->stream);
 }
 
@@ -432,7 +436,7 @@ bool text_log_owns(const struct directory *directory, const char *name)
 	const struct text_log *log;
 
 	LIST_FOREACH(log, &directory->logs, siblings)
-	if (strcmp(name, log->name) == 0 || strcmp(name, log->older_name) == 0)
+	if (strcmp(name, log->name.name) == 0 || strcmp(name, log->older_name.name) == 0)
 		return true;
 	return false;
 }
@@ -445,7 +449,7 @@ static struct text_log *find_log(struct directory *directory, const char *name)
 
 	LIST_FOREACH(log, &directory->logs, siblings)
 	if (log->current && log->older &&
-		(strcmp(name, log->name) == 0 || strcmp(name, log->older_name) == 0))
+		(strcmp(name, log->name.name) == 0 || strcmp(name, log->older_name.name) == 0))
 		return log;
 	return NULL;
 }
@@ -457,7 +461,7 @@ struct node *text_log_before(struct directory *directory, const char *name, stru
 
 	if (!log)
 		return found;
-	older = strcmp(name, log->older_name) == 0;
+	older = strcmp(name, log->older_name.name) == 0;
 	return older == log->moved ? &log->older->node : NULL;
 }
 
@@ -465,7 +469,8 @@ bool text_log_moved(struct directory *directory, const char *name, const char *n
 {
 	struct text_log *log = find_log(directory, name);
 
-	if (!log || strcmp(name, log->name) != 0 || strcmp(new_name, log->older_name) != 0)
+	if (!log || strcmp(name, log->name.name) != 0 ||
+		strcmp(new_name, log->older_name.name) != 0)
 		return false;
 	log->moved = true;
 	return true;
@@ -475,7 +480,7 @@ struct node *text_log_made(struct directory *directory, const char *name)
 {
 	struct text_log *log = find_log(directory, name);
 
-	if (!log || strcmp(name, log->name) != 0)
+	if (!log || strcmp(name, log->name.name) != 0)
 		return NULL;
 	log->moved = false;
 	return &log->current->node;
@@ -485,10 +490,14 @@ struct node *text_log_made(struct directory *directory, const char *name)
 
 void text_log_unlink(struct text_log *log)
 {
-	if (log->older)
-		drop(nefs_take_ptr(log->older));
-	if (log->current)
-		drop(nefs_take_ptr(log->current));
+	struct text_segment *older = nefs_take_ptr(log->older),
+			    *current = nefs_take_ptr(log->current);
+
+	give_names(log);
+	if (older)
+		drop(older);
+	if (current)
+		drop(current);
 }
 
 void text_log_reveal(struct text_log *log)
@@ -518,5 +527,7 @@ void text_log_release(struct text_log *log)
 		node_close_handles(&segment->node);
 	free(nefs_take_ptr(log->spare));
 	LIST_REMOVE(log, siblings);
+	SLIST_REMOVE(&log->directory->fixed, &log->name, fixed_name, siblings);
+	SLIST_REMOVE(&log->directory->fixed, &log->older_name, fixed_name, siblings);
 	log->directory = NULL;
 }

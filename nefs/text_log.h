@@ -23,7 +23,7 @@ struct text_log_limits {
 	bool reserved;
 };
 
-/* One file of a log. It is an entry of the directory, and without a name once two came after it. */
+/* One file of a log, which is without a name once two came after it. */
 struct text_segment {
 	struct node node; /* first */
 	LIST_ENTRY(text_segment) siblings;
@@ -39,8 +39,9 @@ struct text_log {
 	LIST_ENTRY(text_log) siblings; /* in its directory */
 	struct directory *directory;
 	const struct text_log_limits *limits;
-	const char *name, *older_name;	      /* "journal", "journal.1" */
-	struct text_segment *current, *older; /* those with names; older may be NULL */
+	struct fixed_name name, older_name;   /* "journal", "journal.1" */
+	struct text_segment *current, *older; /* those with these names; older may be NULL */
+	struct text_segment first;	      /* the first file, which most logs are content with */
 	struct text_segment_list segments;    /* all, the newest first, until they are freed */
 	bool moved;	     /* the notifier's rename(2) was answered, its mknod(2) was not */
 	uint64_t told;	     /* the notifier's errand for its last growth; 0: none */
