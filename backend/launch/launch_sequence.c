@@ -153,6 +153,8 @@ static int create_vm(struct launch_sequence *sequence)
 			sequence->vcpus, sequence->memory >> 20);
 	sequence->enclave_fd = rc;
 	sequence->slot_uid = slot_uid;
+	if (ops->own)
+		ops->own(sequence->dev, rc, sequence->uid, sequence->gid);
 	return 0;
 }
 
@@ -413,6 +415,8 @@ int launch_sequence_init(struct launch_sequence *sequence, struct ne_dev *dev, b
 	sequence->image_checked = config->image_checked;
 	memcpy(sequence->image_pcr0, config->image_pcr0, sizeof(sequence->image_pcr0));
 	sequence->debug = config->debug;
+	sequence->uid = config->uid;
+	sequence->gid = config->gid;
 	sequence->enclave_fd = -1;
 	sequence->image_fd = -1;
 	if (config->cpus && config->cpu_count > 0) {

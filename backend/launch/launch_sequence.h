@@ -27,6 +27,8 @@ struct launch_sequence {
 	uint8_t image_pcr0[BACKEND_PCR_SIZE];
 	uint64_t wanted_cid;
 	bool debug;
+	uid_t uid;
+	gid_t gid;
 
 	/* Set by the loop thread at any time: give up before the next step. */
 	atomic_bool cancel;

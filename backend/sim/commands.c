@@ -114,6 +114,8 @@ static int start_vm(struct device *device, struct slot *slot)
 		.vcpus = (uint32_t)slot->nr_vcpus,
 		.debug = slot->flags & 1,
 		.memory = &memory,
+		.uid = slot->owner,
+		.gid = slot->group,
 	};
 	const struct slot_region *region = slot->regions;
 	NEFS_AUTO_FREE char *vsock = NULL;

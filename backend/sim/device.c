@@ -445,6 +445,19 @@ void device_set_regions_max(struct device *device, uint64_t max)
 	pthread_mutex_unlock(&device->lock);
 }
 
+void device_own(struct device *device, uint64_t slot_uid, uid_t uid, gid_t gid)
+{
+	struct slot *slot;
+
+	pthread_mutex_lock(&device->lock);
+	slot = slots_find(device->slots, slot_uid);
+	if (slot) {
+		slot->owner = uid;
+		slot->group = gid;
+	}
+	pthread_mutex_unlock(&device->lock);
+}
+
 uint64_t device_slot_of_cid(struct device *device, uint64_t cid)
 {
 	const struct slot *slot;

@@ -70,6 +70,9 @@ int device_set_vsock(struct device *device, const char *directory);
 /* The most memory regions that a slot takes; 512 without this. Before a driver uses the device. */
 void device_set_regions_max(struct device *device, uint64_t max);
 
+/* Whose the slot is: its VM runs as they, from the next start on (vm.h). */
+void device_own(struct device *device, uint64_t slot_uid, uid_t uid, gid_t gid);
+
 /* The uid of the slot whose enclave has this CID; 0: there is none. */
 uint64_t device_slot_of_cid(struct device *device, uint64_t cid);
 

@@ -333,6 +333,17 @@ static bool sim_explain(struct ne_dev *dev, int enclave_fd, char *text, size_t s
 	return known;
 }
 
+static void sim_own(struct ne_dev *dev, int enclave_fd, uid_t uid, gid_t gid)
+{
+	struct sim *sim = sim_of(dev);
+	struct enclave_fd *enclave = get_enclave(sim, enclave_fd);
+
+	if (!enclave)
+		return;
+	device_own(sim->device, enclave->slot_uid, uid, gid);
+	put_enclave(sim, enclave);
+}
+
 static void sim_destroy(struct ne_dev *dev)
 {
 	struct sim *sim = sim_of(dev);
@@ -366,6 +377,7 @@ static const struct ne_dev_ops sim_ops = {
 	.unmap = sim_unmap,
 	.console = sim_console,
 	.explain = sim_explain,
+	.own = sim_own,
 	.destroy = sim_destroy,
 };
 

@@ -29,26 +29,6 @@ __attribute__((format(printf, 2, 3))) static void add(
 	arguments->count = text ? arguments->count + 1 : QEMU_ARGUMENTS_MAX + 1;
 }
 
-/*
- * Can KVM be used? The device node alone says nothing: where the CPU has no virtualisation, guests
- * hang on it (docs/facts/lab.md §1).
- */
-static bool have_kvm(void)
-{
-	char *line = NULL;
-	size_t room = 0;
-	bool found = false;
-	FILE *cpuinfo = fopen("/proc/cpuinfo", "re");
-
-	while (cpuinfo && !found && getline(&line, &room, cpuinfo) > 0)
-		found = strncmp(line, "flags", 5) == 0 &&
-			(strstr(line, " vmx") || strstr(line, " svm"));
-	free(line);
-	if (cpuinfo)
-		fclose(cpuinfo);
-	return found && access("/dev/kvm", R_OK | W_OK) == 0;
-}
-
 /* A path as an option's value: in those a comma stands for the next option, and two for one. */
 static char *double_commas(const char *path)
 {
@@ -89,10 +69,8 @@ static void add_vsock(struct qemu_arguments *arguments, const struct vm_config *
 	add(arguments, "vhost-user-vsock-device,chardev=vsock");
 }
 
-static void add_x86_64(struct qemu_arguments *arguments, int console_fd)
+static void add_x86_64(struct qemu_arguments *arguments, bool kvm, int console_fd)
 {
-	bool kvm = false;
-
 	arguments->package = "qemu-system-x86";
 	add(arguments, "qemu-system-x86_64");
 	add(arguments, "-M");
@@ -102,8 +80,8 @@ static void add_x86_64(struct qemu_arguments *arguments, int console_fd)
 	add(arguments, "-device");
 	add(arguments, "i8042");
 	add(arguments, "-accel");
-#ifdef __x86_64__
-	kvm = have_kvm();
+#ifndef __x86_64__
+	kvm = false;
 #endif
 	add(arguments, kvm ? "kvm" : "tcg");
 	add(arguments, "-cpu");
@@ -142,7 +120,7 @@ static void add_aarch64(struct qemu_arguments *arguments, int console_fd)
 }
 
 int qemu_arguments_make(struct qemu_arguments *arguments, const struct vm_config *config,
-	const struct vm_image *image, int console_fd)
+	const struct vm_image *image, bool kvm, int console_fd)
 {
 	bool arm = image->arch == EIF_AARCH64;
 
@@ -150,9 +128,12 @@ int qemu_arguments_make(struct qemu_arguments *arguments, const struct vm_config
 	if (arm)
 		add_aarch64(arguments, console_fd);
 	else
-		add_x86_64(arguments, console_fd);
+		add_x86_64(arguments, kvm, console_fd);
 	add(arguments, "-nodefaults");
 	add(arguments, "-no-user-config");
+	/* It has no business with other programs, other users, or its own rank. */
+	add(arguments, "-sandbox");
+	add(arguments, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	add(arguments, "-display");
 	add(arguments, "none");
 	add(arguments, "-monitor");

@@ -14,11 +14,11 @@ struct qemu_arguments {
 };
 
 /*
- * console_fd: the child's end of the serial line, -1 for none. The fds of image and console are
+ * kvm: it can be used, by whom QEMU will run as. console_fd: the child's end of the serial line, -1 for none. The fds of image and console are
  * named by their numbers, which the child must keep. 0 or -ENOMEM.
  */
 int qemu_arguments_make(struct qemu_arguments *arguments, const struct vm_config *config,
-	const struct vm_image *image, int console_fd);
+	const struct vm_image *image, bool kvm, int console_fd);
 
 void qemu_arguments_release(struct qemu_arguments *arguments);
 

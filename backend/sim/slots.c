@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "slots.h"
+#include "vm.h"
 #include <errno.h>
 #include <nefs/cleanup.h>
 #include <nefs/ne_limits.h>
@@ -136,6 +137,7 @@ int slots_alloc(struct slots *slots, struct slot **result)
 	slot->uid = ++slots->last_uid;
 	slot->state = NE_SLOT_INIT;
 	slot->regions_max = slots->regions_max;
+	slot->owner = VM_NO_OWNER;
 	slot->regions_tail = &slot->regions;
 	slots->table[slots->count++] = slot;
 	*result = slot;

@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <systemd/sd-event.h>
 
 #define SLOT_COUNT_MAX 32768
@@ -53,6 +54,8 @@ struct slot {
 	size_t vcpu_id_count;
 	size_t vcpu_id_room;
 	struct vm *vm; /* from a successful start to SLOT_FREE, even if it has ended */
+	uid_t owner;   /* VM_NO_OWNER: nobody has said whose it is */
+	gid_t group;
 	struct device *device;
 	struct vm_console *console;	 /* of a start in debug mode, to SLOT_FREE; or NULL */
 	sd_event_source *watch;		 /* of the VM's end */

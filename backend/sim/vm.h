@@ -11,6 +11,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+
+/* As a uid: nobody has said whose the enclave is. */
+#define VM_NO_OWNER ((uid_t)-1)
 
 struct vm_config {
 	uint64_t cid;
@@ -18,6 +22,8 @@ struct vm_config {
 	bool debug;		       /* its console can be read */
 	const struct dma_view *memory; /* what it was given, in the order of adding */
 	const char *vsock; /* the vhost-user socket of its vsock device; NULL: it has none */
+	uid_t uid;	   /* whose it is: a VM runs as they; VM_NO_OWNER: as this process */
+	gid_t gid;
 };
 
 struct vm;

@@ -4,6 +4,7 @@
  * initrd and command line, because Debian's QEMU has no machine that takes an EIF itself.
  */
 #include "qemu_arguments.h"
+#include "qemu_identity.h"
 #include "vm.h"
 #include "vm_image.h"
 #include <errno.h>
@@ -37,7 +38,15 @@ static int qemu_pidfd(const struct vm *vm)
 
 static void reap(struct vm *vm)
 {
-	if (!vm->reaped && waitpid(vm->pid, &vm->status, 0) == vm->pid)
+	siginfo_t info;
+
+	if (vm->reaped)
+		return;
+	/* While its end is not taken its number is nobody else's: what is left of its group can be killed. */
+	while (waitid(P_PID, (id_t)vm->pid, &info, WEXITED | WNOWAIT) && errno == EINTR)
+		;
+	kill(-vm->pid, SIGKILL);
+	if (waitpid(vm->pid, &vm->status, 0) == vm->pid)
 		vm->reaped = true;
 }
 
@@ -84,7 +93,7 @@ static int qemu_console(const struct vm *vm)
 static void qemu_destroy(struct vm *vm)
 {
 	if (!vm->reaped)
-		kill(vm->pid, SIGKILL);
+		kill(-vm->pid, SIGKILL);
 	reap(vm);
 	close(vm->pidfd);
 	if (vm->console >= 0)
@@ -98,25 +107,43 @@ static bool qemu_crash(struct vm *vm)
 	if (vm->reaped)
 		return false;
 	vm->crashed = true;
-	kill(vm->pid, SIGKILL);
+	kill(-vm->pid, SIGKILL);
 	return true;
+}
+
+/* What a child tells of its failure; nothing once it is QEMU. */
+struct failure {
+	int code;
+	bool identity; /* it could not become who it should be */
+};
+
+/* Tells it, and ends. */
+static void fail(int report, struct failure failure)
+{
+	if (write(report, &failure, sizeof(failure)) < 0)
+		_exit(126);
+	_exit(127);
 }
 
 /*
  * In the child: only async-signal-safe calls, as other threads of the parent may hold any lock.
  * QEMU's fds are 0, 1, 2 and those in keep, which get numbers from 3 on.
  */
-static void become_qemu(const struct qemu_arguments *arguments, int errors, const int *keep,
-	size_t keep_count, int report, pid_t parent)
+static void become_qemu(const struct qemu_arguments *arguments,
+	const struct qemu_identity *identity, int errors, const int *keep, size_t keep_count,
+	int report, pid_t parent)
 {
-	int null = open("/dev/null", O_RDWR), failure;
+	int null = open("/dev/null", O_RDWR), failed;
 	sigset_t none;
 
-	/* It must not outlive the daemon, however that ends. */
+	setsid();
+	failed = qemu_identity_assume(identity);
+	if (failed)
+		fail(report, (struct failure){ -failed, true });
+	/* It must not outlive the daemon, however that ends. Whoever changes his uid loses this. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(0);
-	setsid();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
@@ -129,18 +156,17 @@ static void become_qemu(const struct qemu_arguments *arguments, int errors, cons
 	for (size_t i = 0; i < keep_count; i++)
 		if (fcntl(keep[i], F_SETFD, 0))
 			break;
-	execvp(arguments->argv[0], arguments->argv);
-	failure = errno;
-	if (write(report, &failure, sizeof(failure)) < 0)
-		_exit(126);
-	_exit(127);
+	execvpe(arguments->argv[0], arguments->argv, identity->environment);
+	fail(report, (struct failure){ errno, false });
 }
 
-/* Starts QEMU. Returns 0, or what execvp failed with. */
-static int spawn(struct vm *vm, const struct qemu_arguments *arguments, int errors, const int *keep,
-	size_t keep_count)
+/* Starts QEMU. Returns 0, or what that failed with. */
+static int spawn(struct vm *vm, const struct qemu_arguments *arguments,
+	const struct qemu_identity *identity, int errors, const int *keep, size_t keep_count,
+	struct nefs_error *err)
 {
-	int report[2], failure = 0;
+	struct failure failure = { 0 };
+	int report[2];
 	pid_t parent;
 
 	if (pipe2(report, O_CLOEXEC))
@@ -148,19 +174,31 @@ static int spawn(struct vm *vm, const struct qemu_arguments *arguments, int erro
 	parent = getpid();
 	vm->pid = fork();
 	if (vm->pid == 0)
-		become_qemu(arguments, errors, keep, keep_count, report[1], parent);
+		become_qemu(arguments, identity, errors, keep, keep_count, report[1], parent);
 	if (vm->pid < 0)
-		failure = errno;
+		failure.code = errno;
 	close(report[1]);
-	if (!failure && read(report[0], &failure, sizeof(failure)) > 0)
+	if (!failure.code && read(report[0], &failure, sizeof(failure)) > 0)
 		waitpid(vm->pid, NULL, 0);
 	close(report[0]);
-	return -failure;
+	if (failure.identity)
+		return nefs_error_set(err, failure.code,
+			"cannot run %s as uid %u, gid %u and without privileges: %s",
+			arguments->argv[0], (unsigned int)identity->uid,
+			(unsigned int)identity->gid, strerror(failure.code));
+	if (failure.code == ENOENT)
+		return nefs_error_set(err, ENOENT, "there is no %s here: apt-get install %s",
+			arguments->argv[0], arguments->package);
+	if (failure.code)
+		return nefs_error_set(err, failure.code, "cannot run %s: %s", arguments->argv[0],
+			strerror(failure.code));
+	return 0;
 }
 
 /* All the fds of a start; what is left at its end is closed. */
 struct start {
 	struct vm_image image;
+	struct qemu_identity identity;
 	int console[2];
 	int errors[2];
 };
@@ -173,6 +211,7 @@ static void end_start(struct start *start)
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		nefs_cleanup_close(fds[i]);
 	vm_image_release(&start->image);
+	qemu_identity_release(&start->identity);
 }
 
 static int open_lines(struct start *start, bool debug, struct nefs_error *err)
@@ -199,30 +238,28 @@ static int qemu_start(const struct vm_config *config, struct vm **result, struct
 		failed = open_lines(&start, config->debug, err);
 	if (failed)
 		return failed;
-	failed = qemu_arguments_make(&arguments, config, &start.image, start.console[1]);
+	failed = qemu_identity_choose(&start.identity, config);
+	if (!failed)
+		failed = qemu_arguments_make(
+			&arguments, config, &start.image, start.identity.kvm, start.console[1]);
 	if (failed)
 		return nefs_error_set(err, -failed, "out of memory for QEMU's arguments");
 	vm = calloc(1, sizeof(*vm));
 	if (vm) {
 		const int keep[] = { start.image.kernel, start.image.initrd, start.console[1] };
 
-		failed = spawn(vm, &arguments, start.errors[1], keep, config->debug ? 3 : 2);
+		failed = spawn(vm, &arguments, &start.identity, start.errors[1], keep,
+			config->debug ? 3 : 2, err);
 	} else {
-		failed = -ENOMEM;
+		failed = nefs_error_set(err, ENOMEM, "out of memory for QEMU");
 	}
-	if (failed == -ENOENT)
-		nefs_error_set(err, ENOENT, "there is no %s here: apt-get install %s",
-			arguments.argv[0], arguments.package);
-	else if (failed)
-		nefs_error_set(
-			err, -failed, "cannot run %s: %s", arguments.argv[0], strerror(-failed));
 	qemu_arguments_release(&arguments);
 	if (!failed) {
 		vm->pidfd = (int)syscall(SYS_pidfd_open, vm->pid, 0);
 		if (vm->pidfd < 0) {
 			failed = nefs_error_set(
 				err, errno, "cannot watch QEMU: %s", strerror(errno));
-			kill(vm->pid, SIGKILL);
+			kill(-vm->pid, SIGKILL);
 			waitpid(vm->pid, NULL, 0);
 		}
 	}

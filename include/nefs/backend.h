@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <systemd/sd-event.h>
 
 /* What the mount options say about the backend. Strings stay the caller's. */
@@ -46,6 +47,8 @@ struct backend_config {
 	uint64_t cid;			      /* 0: the device chooses */
 	bool debug;			      /* debug mode: the console can be read */
 	unsigned int boot_timeout;	      /* seconds to the heartbeat; 0: default formula */
+	uid_t uid; /* whose the enclave is: a simulated one's VM runs as they, if it can */
+	gid_t gid;
 };
 
 /* What the device gave. */

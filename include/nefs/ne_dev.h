@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Page sizes that a device can offer; x86 and arm64 hugetlb know fewer. */
 #define NE_DEV_PAGE_SIZES_MAX 16
@@ -102,6 +103,12 @@ struct ne_dev_ops {
 	 * nothing is known beyond the errno. May be NULL. Quick.
 	 */
 	bool (*explain)(struct ne_dev *dev, int enclave_fd, char *text, size_t size);
+
+	/*
+	 * Says whose the enclave is, before its start: the process that a simulated one is runs as they.
+	 * May be NULL. Quick.
+	 */
+	void (*own)(struct ne_dev *dev, int enclave_fd, uid_t uid, gid_t gid);
 
 	/* Frees the object. All fds must have been closed. */
 	void (*destroy)(struct ne_dev *dev);

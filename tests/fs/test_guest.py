@@ -198,6 +198,57 @@ def test_next_life_is_printed_too(boot):
     printed(enclave, b"guest: sleep")
 
 
+def status(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def check_privileges(pid):
+    """All that QEMU has given up, whoever it runs as."""
+    told = status(pid)
+    for name in "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb":
+        assert int(told[name], 16) == 0, name
+    assert told["NoNewPrivs"] == "1"
+    eventually(lambda: status(pid)["Seccomp"] == "2", "its sandbox is on")
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        names = {line.split(b"=")[0] for line in file.read().split(b"\0") if line}
+    assert names == {b"PATH", b"LANG"}
+    with open(f"/proc/{pid}/limits") as file:
+        core, = (line.split() for line in file if line.startswith("Max core file size"))
+    assert core[4:6] == ["0", "0"]
+    assert os.getpgid(int(pid)) == int(pid)
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+
+
+def test_the_guest_of_root_is_nobody(boot):
+    enclave = boot("sleep")
+    pid, = children(enclave.mount)
+    check_privileges(pid)
+    told = status(pid)
+    assert told["Uid"].split() == told["Gid"].split() == ["65534"] * 4
+    assert told["Groups"].split() in ([], [str(os.stat("/dev/kvm").st_gid)]
+                                      if os.path.exists("/dev/kvm") else [])
+    printed(enclave, b"guest: sleep")
+
+
+def test_the_guest_runs_as_the_owner(boot):
+    enclave = boot("quit")
+    enclave.reaches("crashed", bound=BOOT)
+    os.chown(enclave.path(), 12345, 12346)
+    enclave.set("image", guest.image("sleep"))
+    assert enclave.start() == "OK", enclave.error
+    enclave.reaches("running", bound=30)
+    pid, = children(enclave.mount)
+    check_privileges(pid)
+    told = status(pid)
+    assert told["Uid"].split() == ["12345"] * 4
+    assert told["Gid"].split() == ["12346"] * 4
+    printed(enclave, b"guest: sleep")
+    enclave.crash()
+    assert enclave.reaches("crashed")
+    no_children(enclave.mount)
+
+
 def test_umount_ends_the_guests(boot):
     mount = boot("tick").mount
     pids = children(mount)

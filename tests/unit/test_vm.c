@@ -266,6 +266,62 @@ static void test_arguments(void)
 	close(forgotten);
 }
 
+/* The process alone: nothing of this one's environment, no privilege, no core, a group of its own. */
+static void test_privileges(void)
+{
+	struct guest guest;
+
+	setenv("NEFS_TEST_SECRET", "hidden", 1);
+	fake_qemu(FAKE, "tr '\\0' '|' </proc/$$/environ >environ\n"
+			"grep -E '^(Cap|NoNew)' /proc/$$/status | tr -d '\\t' >status\n"
+			"ulimit -c >core\nexit 0");
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
+	CU_ASSERT_TRUE(guest_hung_up(&guest));
+	CU_ASSERT_TRUE(contains(written("environ"), "PATH="));
+	CU_ASSERT_TRUE(contains(written("environ"), "LANG=C.UTF-8|"));
+	CU_ASSERT_PTR_NULL(strstr(written("environ"), "SECRET"));
+	CU_ASSERT_TRUE(contains(written("status"), "CapInh:0000000000000000\n"));
+	CU_ASSERT_TRUE(contains(written("status"), "CapPrm:0000000000000000\n"));
+	CU_ASSERT_TRUE(contains(written("status"), "CapEff:0000000000000000\n"));
+	CU_ASSERT_TRUE(contains(written("status"), "NoNewPrivs:1\n"));
+	/* The bounding set is only the root's to make smaller. */
+	if (geteuid() == 0)
+		CU_ASSERT_TRUE(contains(written("status"), "CapBnd:0000000000000000\n"));
+	CU_ASSERT_STRING_EQUAL(written("core"), "0\n");
+	guest_end(&guest);
+	unsetenv("NEFS_TEST_SECRET");
+}
+
+/* What it has started goes with it, however it ends. */
+static void test_group(void)
+{
+	for (size_t i = 0; i < 2; i++) {
+		struct guest guest;
+		int pidfd, errno_of_open;
+		pid_t pid;
+
+		unlink(in_directory("go"));
+		fake_qemu(FAKE, i ? "sleep 1000 & echo $! >child; mv child go; sleep .2; exit 0"
+				  : "sleep 1000 & echo $! >child; mv child go; exec sleep 1000");
+		CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
+		while (!written("go")[0])
+			usleep(1000);
+		pid = (pid_t)strtol(written("go"), NULL, 10);
+		pidfd = pidfd_open(pid, 0);
+		errno_of_open = pidfd < 0 ? errno : 0;
+		if (i)
+			CU_ASSERT_TRUE(guest_hung_up(&guest));
+		guest_end(&guest);
+		if (pidfd >= 0) {
+			CU_ASSERT_TRUE(ends(pidfd));
+			close(pidfd);
+		} else {
+			/* It has gone already. */
+			CU_ASSERT_EQUAL(errno_of_open, ESRCH);
+		}
+	}
+}
+
 static void test_arm_arguments(void)
 {
 	struct guest guest;
@@ -371,6 +427,8 @@ static const CU_TestInfo tests[] = {
 	{ "QEMU is not installed", test_missing },
 	{ "there is no image", test_no_image },
 	{ "QEMU's arguments and fds", test_arguments },
+	{ "QEMU has no privileges", test_privileges },
+	{ "what QEMU has started ends with it", test_group },
 	{ "QEMU's arguments for arm64", test_arm_arguments },
 	{ "the console", test_console },
 	{ "the console of an enclave that has ended", test_console_of_the_dead },
@@ -394,6 +452,9 @@ int main(int argc, char **argv)
 	unlink(in_directory(FAKE_ARM));
 	unlink(in_directory("arguments"));
 	unlink(in_directory("fds"));
+	unlink(in_directory("environ"));
+	unlink(in_directory("status"));
+	unlink(in_directory("core"));
 	unlink(in_directory("go"));
 	rmdir(directory);
 	free(old_path);

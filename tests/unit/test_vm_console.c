@@ -214,6 +214,12 @@ static void test_freed(void)
 
 /* ---- QEMU's command line ---- */
 
+#ifdef __x86_64__
+#define HOST_KVM true
+#else
+#define HOST_KVM false
+#endif
+
 /* Is there an argument, and this one after it? */
 static bool has(const struct qemu_arguments *arguments, const char *option, const char *value)
 {
@@ -235,12 +241,15 @@ static void test_arguments(void)
 	for (unsigned int arm = 0; arm < 2; arm++) {
 		image.arch = arm ? EIF_AARCH64 : EIF_X86_64;
 		config.vsock = NULL;
-		CU_ASSERT_EQUAL_FATAL(qemu_arguments_make(&arguments, &config, &image, 7), 0);
+		CU_ASSERT_EQUAL_FATAL(qemu_arguments_make(&arguments, &config, &image, true, 7), 0);
 		CU_ASSERT_STRING_EQUAL(
 			arguments.argv[0], arm ? "qemu-system-aarch64" : "qemu-system-x86_64");
 		CU_ASSERT_PTR_NULL(arguments.argv[arguments.count]);
 		CU_ASSERT(has(&arguments, "-m", "512M"));
 		CU_ASSERT(has(&arguments, "-smp", "2"));
+		CU_ASSERT_EQUAL(has(&arguments, "-accel", "kvm"), arm ? false : HOST_KVM);
+		CU_ASSERT(has(&arguments, "-sandbox",
+			"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"));
 		CU_ASSERT(has(&arguments, "-kernel", "/proc/self/fd/5"));
 		CU_ASSERT(has(&arguments, "-initrd", "/proc/self/fd/6"));
 		CU_ASSERT(has(&arguments, "-chardev", "socket,id=console,fd=7"));
@@ -250,7 +259,8 @@ static void test_arguments(void)
 		qemu_arguments_release(&arguments);
 		/* The vsock device's process reads the guest's memory: it is shared. */
 		config.vsock = "/run/a,b,,c/16.sock";
-		CU_ASSERT_EQUAL_FATAL(qemu_arguments_make(&arguments, &config, &image, -1), 0);
+		CU_ASSERT_EQUAL_FATAL(
+			qemu_arguments_make(&arguments, &config, &image, false, -1), 0);
 		CU_ASSERT(
 			has(&arguments, "-chardev", "socket,id=vsock,path=/run/a,,b,,,,c/16.sock"));
 		CU_ASSERT(has(&arguments, "-device", "vhost-user-vsock-device,chardev=vsock"));
