@@ -8,9 +8,9 @@ import os
 
 import pytest
 from harness import eventually, libc
-from nefs_mount import is_sim
 
-STATES = ["init", "starting", "running", "stopped", "failed", "crashed"]
+STATES = ["init", "running", "stopped", "failed",
+          *(pytest.param(state, marks=pytest.mark.device) for state in ("starting", "crashed"))]
 
 
 def read(fd):
@@ -106,8 +106,6 @@ def differences(path):
 
 @pytest.mark.parametrize("state", STATES)
 def test_in_each_state(new_mount, state):
-    if state in ("crashed", "starting") and not is_sim():
-        pytest.skip("needs sim/")
     mount = new_mount()
     enclave = reach(mount, mount.enclave(), state)
     paths = [path for path in files(mount, enclave) if not path.endswith("/wait")]

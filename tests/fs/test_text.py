@@ -204,19 +204,19 @@ def test_an_open_one_of_a_removed_enclave(enclave):
 # ---- to those who know nothing of it ----
 
 TOOLS = ["cat {}", "wc -l {}", "tail -n 2 {}", "head -n 1 {}", "md5sum {}", "grep created {}", "cp {} copy",
-         "busybox cat {}", "jq -c .event {}", "dd if={} bs=7 status=none", "tac {}"]
+         "jq -c .event {}", "dd if={} bs=7 status=none", "tac {}"]
+if "NEFS_BUSYBOX" in os.environ:
+    TOOLS.append("$NEFS_BUSYBOX cat {}")
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_tool(enclave, tmp_path, tool):
-    if run("sh", "-c", "command -v " + tool.split()[0]).returncode:
-        pytest.skip("not installed")
     done = run("sh", "-c", tool.format(enclave.path("journal")), bound=10, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     if "copy" in tool:
         assert (tmp_path / "copy").read_bytes() == enclave.get("journal")
-    elif tool.split()[0] in ("cat", "busybox", "dd"):
+    elif tool.split()[0] in ("cat", "$NEFS_BUSYBOX", "dd"):
         assert done.stdout.encode() == enclave.get("journal")
 
 
