@@ -136,12 +136,20 @@ void node_forget(struct node *node, uint64_t count)
 		directory_unref(directory);
 }
 
+/* As on any filesystem: what is open and has no name any more has no link. */
+static nlink_t links_of(const struct node *node)
+{
+	if (S_ISDIR(node->mode))
+		return node_gone(node) ? 0 : 2 + node->directory->subdirectories;
+	return node->name && !node->hidden && !node_gone(node);
+}
+
 void node_stat(struct node *node, struct stat *attributes)
 {
 	memset(attributes, 0, sizeof(*attributes));
 	attributes->st_ino = node->ino;
 	attributes->st_mode = node->mode;
-	attributes->st_nlink = S_ISDIR(node->mode) ? 2 + node->directory->subdirectories : 1;
+	attributes->st_nlink = links_of(node);
 	attributes->st_uid = node->uid;
 	attributes->st_gid = node->gid;
 	attributes->st_size = node->ops ? (off_t)node->ops->size(node) : 0;

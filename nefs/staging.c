@@ -63,8 +63,11 @@ static ssize_t told(const struct staged *staged, ssize_t result, struct nefs_err
 static int truncate_staged(struct staged *staged, uint64_t size)
 {
 	struct nefs_error err = { 0 };
+	int failed = (int)told(staged, spool_truncate(staged->file, size, &err), &err);
 
-	return (int)told(staged, spool_truncate(staged->file, size, &err), &err);
+	if (!failed)
+		node_written(&staged->node);
+	return failed;
 }
 
 static int open_staged(struct handle *handle)
@@ -114,14 +117,16 @@ static int allocate_staged(struct node *node, int mode, uint64_t offset, uint64_
 
 	if (is_shared(staged))
 		return -EBUSY;
-	if (mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
+	if (mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)) {
+		node_written(node);
 		return spool_punch(file, offset, length);
+	}
 	if (mode & ~FALLOC_FL_KEEP_SIZE)
 		return -EOPNOTSUPP;
 	if (end <= file->size)
 		return 0;
 	failed = spool_check_room(file->spool, end - file->size);
-	return failed || mode ? failed : spool_truncate(file, end, NULL);
+	return failed || mode ? failed : truncate_staged(staged, end);
 }
 
 static unsigned int poll_staged(struct handle *handle)

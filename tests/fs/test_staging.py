@@ -116,6 +116,34 @@ def test_attributes_are_real(enclave):
     assert status.st_size == 7
 
 
+def test_each_change_of_its_length_is_one_of_its_time(enclave):
+    """Else what looks at times (make, rsync -u) misses that it was emptied."""
+    path = enclave.path("x.new")
+
+    def fallocated():
+        with open(path, "rb+") as file:
+            assert fallocate(file.fileno(), 0, 0, 7000) == "OK"
+    for change in (lambda: os.truncate(path, 3), lambda: put(path, b"", CREATE | os.O_TRUNC), fallocated):
+        assert enclave.put("x.new", b"content", CREATE) == "OK"
+        os.utime(path, (1, 1))
+        change()
+        assert os.stat(path).st_mtime > 1
+
+
+def test_what_has_no_name_any_more_has_no_link(mount, enclave):
+    def links_after(name, flags, change):
+        fd = os.open(enclave.path(name), flags, 0o600)
+        try:
+            assert os.fstat(fd).st_nlink == 1
+            change(enclave.path(name))
+            return os.fstat(fd).st_nlink
+        finally:
+            os.close(fd)
+    assert links_after("x.new", os.O_RDWR | os.O_CREAT, os.unlink) == 0
+    assert links_after("events", os.O_RDONLY, os.unlink) == 0
+    assert links_after("x.new", os.O_RDWR | os.O_CREAT, lambda _: os.rmdir(enclave.path())) == 0
+
+
 def test_fsync(enclave):
     fd = os.open(enclave.path("x"), CREATE_NEW)
     try:
