@@ -104,7 +104,8 @@ static void enter(struct enclave *enclave, enum enclave_state state, const struc
 	if (!meaning->runs)
 		set_grant(enclave, NULL);
 	enclave_compare(enclave);
-	if (error)
+	/* An end that was asked for has no cause, and is nothing against what else was refused. */
+	if (error && error->code)
 		control_set_error(&enclave->directory, "start", error->text);
 	else if (state == STATE_BOOTING)
 		control_set_error(&enclave->directory, NULL, "");

@@ -140,6 +140,14 @@ def test_error_goes_when_a_start_succeeds(ready):
     assert ready.error == b""
 
 
+def test_error_does_not_go_when_it_is_stopped(running):
+    assert running.put("memory", b"1") == "ERANGE"
+    said = running.error
+    assert running.stop() == "OK"
+    assert running.settle() == "stopped"
+    assert running.error == said
+
+
 def test_error_belongs_to_one_enclave(mount):
     first, second = mount.enclave(), mount.enclave()
     first.put("memory", b"x")
