@@ -369,6 +369,13 @@ suite_doc() {
 	checked errors-try "$NEFS_SOURCE/scripts/check-errors" --try
 }
 
+# What the compiler and the linker were asked for is in the programs.
+suite_hardening() {
+	checked programs "$NEFS_SOURCE/scripts/check-hardening" "$1/nefs/nefs" "$1/backend/eif/nefs-eif" \
+		"$1/backend/vfio-user/nefs-device"
+	checked try "$NEFS_SOURCE/scripts/check-hardening" --try
+}
+
 # The bars that nefs is held to. What is left over of a run that was killed is in $logs, which goes.
 suite_ratios() {
 	local status=0
