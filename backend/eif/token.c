@@ -35,7 +35,10 @@ static void decode(char *text)
 		const int high = from[0] == '%' ? hex_digit(from[1]) : -1;
 		const int low = high >= 0 ? hex_digit(from[2]) : -1;
 
-		*to = low >= 0 ? (char)(high << 4 | low) : *from;
+		if (low >= 0)
+			*to = (char)(high << 4 | low);
+		else
+			*to = *from;
 		from += low >= 0 ? 3 : 1;
 	}
 	*to = '\0';

@@ -5,7 +5,7 @@ import stat
 
 import eif_image
 
-CMDLINE = "reboot=k panic=1 pci=off console=ttyS0 quiet"
+CMDLINE = "reboot=k panic=1 pci=off console=ttyS0 quiet no_timer_check"
 FLOOD = 1300000
 
 # Kernel parameters that it does not know become init's environment: do=...
