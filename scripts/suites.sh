@@ -218,6 +218,28 @@ suite_fs() {
 	pytest_of "$1" tests/fs --ignore="$NEFS_SOURCE/$SLOW" ${choice[@]+"${choice[@]}"}
 }
 
+# model_run BUILD-DIR NAME ARGUMENT...
+model_run() {
+	local output=$logs/$suite.$2.output status=0
+
+	LIMIT=7200 under "$1" /usr/bin/python3 -B "$NEFS_SOURCE/tests/model/run.py" "${@:3}" >"$output" 2>&1 || status=$?
+	head -n 1 "$output"
+	tally_line $status "$output"
+}
+
+# Random operations, each compared with the contract as a program: the same ones each time, then others. The seed
+# of those is in the log.
+suite_model() {
+	if [[ $suite == model-long* ]]; then
+		model_run "$1" same --operations 900000
+		model_run "$1" other --operations 100000 --random
+	else
+		model_run "$1" same --operations 40000
+		model_run "$1" other --operations 10000 --random
+	fi
+	reports
+}
+
 suite_slow() {
 	pytest_of "$1" "$SLOW"
 }
