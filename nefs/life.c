@@ -199,7 +199,9 @@ static void on_console(void *owner, const void *data, size_t size)
 {
 	struct enclave *enclave = owner;
 
-	text_log_write(&enclave->console, data, size);
+	/* Its end is told after a while, though the console may have more to say: it may be removed by then. */
+	if (!enclave->directory.removed)
+		text_log_write(&enclave->console, data, size);
 }
 
 static void on_ended(void *owner, enum backend_end how, const struct nefs_error *error)

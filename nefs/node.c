@@ -223,16 +223,6 @@ void node_invalidate(struct node *node)
 	node_drop_pages(node);
 }
 
-void node_drop_pages(struct node *node)
-{
-	struct tree *tree = node->directory->tree;
-
-	if (!node->paged || !node->lookups || !tree->session || !tree->notifier)
-		return;
-	node->paged = false;
-	notifier_drop_pages(tree->notifier, tree->session, node_id(node));
-}
-
 bool node_page_locked(const struct node *node)
 {
 	const struct parked *parked;
@@ -241,6 +231,19 @@ bool node_page_locked(const struct node *node)
 	if (parked->paging)
 		return true;
 	return false;
+}
+
+void node_drop_pages(struct node *node)
+{
+	struct tree *tree = node->directory->tree;
+
+	if (!node->paged || !node->lookups || !tree->session || !tree->notifier)
+		return;
+	/* The notifier would wait for that page, and all who watch by inotify for the notifier. It is yet to be filled. */
+	if (node_page_locked(node))
+		return;
+	node->paged = false;
+	notifier_drop_pages(tree->notifier, tree->session, node_id(node));
 }
 
 void node_written(struct node *node)

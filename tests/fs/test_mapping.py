@@ -11,6 +11,7 @@ import eif_image
 import pytest
 from harness import Child, eventually, get, outcome, put, read_outcome, run
 from nefs_mount import binary
+from watching import Inotify
 
 TEXTS = ["state", "start", "memory", "vcpus", "cid", "events", "memory.effective", "cpus.effective", "slot",
          "image", "measurements", "image_info"]
@@ -237,6 +238,27 @@ def test_who_waits_learns_the_state(ready):
     children = [Child(way, ready.path("wait")) for way in WAYS + WAYS]
     assert [child.result(30) for child in children] == [b"running\n"] * len(children)
     assert starter.result() == "OK"
+
+
+@pytest.mark.sim
+def test_who_waits_holds_up_no_watcher(new_mount):
+    """A page that waits over one state and into the next one is nobody else's concern."""
+    mount = new_mount()
+    enclave, other = mount.enclave().running(), mount.enclave()
+    mount.faults("ENCLAVE_STOP delay 1500 1", "ENCLAVE_START delay 600000 1")
+    assert put(enclave.path("start"), b"0", os.O_WRONLY | os.O_NONBLOCK) == "OK"
+    enclave.reaches("stopping")
+    child = waiting(send_it, enclave.path("wait"))
+    try:
+        assert put(enclave.path("start"), b"1", os.O_WRONLY | os.O_NONBLOCK) == "OK"
+        enclave.reaches("starting")
+        with Inotify(other.path("error")) as watch:
+            assert put(other.path("memory"), b"x") == "EINVAL"
+            watch.wait(other.path("error"))
+    finally:
+        # Else neither it nor nefs would end, if nefs waits for the page.
+        child.kill()
+    mount.discard()
 
 
 @pytest.mark.parametrize("file", ["journal.follow", "console.follow"])
