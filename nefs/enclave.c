@@ -177,10 +177,15 @@ static void bury_names(struct directory *directory)
 		if (directory->controls[i].lookups)
 			notifier_bury(tree->notifier, tree->session, node_id(&directory->node),
 				directory->controls[i].name);
-	for (node = directory_next(directory, 0); node; node = directory_next(directory, node->ino))
+	for (node = directory_next(directory, 0); node;
+		node = directory_next(directory, node->ino)) {
+		/* What is in it keeps it, and it keeps this one. */
+		if (S_ISDIR(node->mode))
+			bury_names(node->directory);
 		if (node->lookups)
 			notifier_bury(tree->notifier, tree->session, node_id(&directory->node),
 				node->name);
+	}
 }
 
 static int remove_enclave(struct directory *directory, struct nefs_error *err)

@@ -755,3 +755,19 @@ def test_every_settable_file_can_be_staged_for(enclave):
     for name, value in values.items():
         assert outcome(os.rename, stage(enclave, value), enclave.path(name)) == "OK"
         assert enclave.get(name) == value
+
+
+def test_directories_that_go_with_their_enclave_cost_nothing(new_mount):
+    """The kernel remembers the name of what was open in it, and with that the directory, and its enclave's."""
+    mount = new_mount()
+
+    def rounds(count):
+        for _ in range(count):
+            enclave = mount.enclave()
+            os.mkdir(enclave.path("tmp"))
+            fd = os.open(enclave.path("tmp", "memory"), os.O_CREAT | os.O_WRONLY)
+            os.rmdir(enclave.path())
+            os.close(fd)
+        return mount.resident()
+    before = rounds(200)
+    assert mount.sanitized() or rounds(2000) - before < 3 << 20
