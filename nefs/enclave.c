@@ -226,6 +226,8 @@ static int rename_enclave(struct directory *directory, const char *name, struct 
 	failed = check_free(root, name, err);
 	if (failed)
 		return failed;
+	/* What was counted under the old name is told under it. */
+	repeats_flush(&enclave_of(directory)->repeats);
 	if (!old_name || directory_rename(root, &directory->node, name))
 		return nefs_error_set(err, ENOMEM, "%s: out of memory for the new name", name);
 	enclave_tell(enclave_of(directory), "renamed", old_name, NULL);

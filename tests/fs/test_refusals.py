@@ -63,6 +63,17 @@ def test_equal_ones_are_counted(enclave):
     assert found[0]["error"] == found[1]["error"] != found[2]["error"]
 
 
+def test_what_was_counted_is_told_before_a_rename(mount, enclave):
+    """Else it is of an enclave of that name that there is not yet, or no more."""
+    for _ in range(3):
+        assert enclave.put("memory", b"x") == "EINVAL"
+    os.rename(enclave.path(), mount.path("other"))
+    found = [(record["event"], record["enclave"], record.get("count"))
+             for record in journal_now(mount.path("other/journal"))]
+    assert found == [("created", enclave.name, None), ("refused", enclave.name, None), ("refused", enclave.name, 2),
+                     ("renamed", "other", None)]
+
+
 def test_the_count_is_told_by_itself(enclave):
     for _ in range(3):
         assert enclave.put("memory", b"x") == "EINVAL"
