@@ -92,7 +92,8 @@ class Hands:
     @staticmethod
     def attributes(status):
         return {"ino": status.st_ino, "mode": status.st_mode, "uid": status.st_uid, "gid": status.st_gid,
-                "size": status.st_size, "nlink": status.st_nlink, "mtime": status.st_mtime_ns, "atime": status.st_atime_ns}
+                "size": status.st_size, "nlink": status.st_nlink, "mtime": status.st_mtime_ns,
+                "atime": status.st_atime_ns}
 
     def stat(self, path):
         return self.attributes(os.stat(self.path(path)))

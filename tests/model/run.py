@@ -235,6 +235,8 @@ class Episode:
         name, event = record["enclave"], record["event"]
         if event == "created":
             self.told[name] = []
+        if record.get("old_name", name) not in self.told:
+            raise Difference(f"journal: of an enclave that there is not: {record}")
         if event == "renamed":
             self.told[name] = self.told.pop(record["old_name"])
         entry = (event, record.get("file"), record["errno"]) if event == "refused" else (event,)
@@ -299,7 +301,8 @@ def play(with_group, operations, finish=True):
 def as_line(operation):
     user, name, *arguments = operation
     octal = name in ("open", "mkdir", "chmod")
-    return f"{user}: {name} " + " ".join(oct(one) if octal and isinstance(one, int) else brief(one) for one in arguments)
+    texts = [oct(one) if octal and isinstance(one, int) else brief(one) for one in arguments]
+    return f"{user}: {name} {' '.join(texts)}"
 
 
 def shorten(with_group, operations, bound):

@@ -109,6 +109,7 @@ class Staged(Node):
     def __init__(self, model, directory, name, mode, uid, gid, content=None):
         super().__init__(model, directory, name, mode, uid, gid)
         self.content = content or Content()
+        self.backup = content is not None
 
 
 class Directory(Node):
