@@ -3,6 +3,7 @@
 #include "background.h"
 #include "daemon.h"
 #include "mount_point.h"
+#include "privileges.h"
 #include "signals.h"
 #include "spool.h"
 #include <errno.h>
@@ -63,9 +64,13 @@ static int set_up(struct daemon *daemon, struct nefs_error *err)
 	if (failed < 0)
 		return nefs_error_set(
 			err, -failed, "cannot set up the event loop: %s", strerror(-failed));
-	failed = workers_new(fs->event, WORKERS_MAX, &fs->workers, err);
+	failed = spool_open(&fs->spool, options->spool, NULL, err);
+	/* Other daemons have been looked for by now, and there is no other thread yet. */
 	if (!failed)
-		failed = spool_open(&fs->spool, options->spool, fs->workers, err);
+		failed = privileges_give_up(strcmp(options->backend.kind, "sim") == 0, err);
+	if (!failed)
+		failed = workers_new(fs->event, WORKERS_MAX, &fs->workers, err);
+	fs->spool.workers = fs->workers;
 	if (failed)
 		return failed;
 	if (workers_watch(fs->workers, fs->tree.log, BUSY_MS) < 0)

@@ -162,7 +162,7 @@ LAB_SMALL='not drop and not vm and not lab_vm and not large and not machine'
 # Those about what a driver has a part in. The others, which take most of the time, look at names and values: on
 # Linux's driver they run as suite lab-whole.
 LAB_FILES=(test_lab.py test_life.py test_failures.py test_image.py test_journal.py test_console.py test_poll.py
-	test_stress.py test_log.py)
+	test_stress.py test_log.py test_privileges.py)
 
 suite_lab() {
 	local command

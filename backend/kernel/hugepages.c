@@ -157,6 +157,8 @@ int hugepages_map(
 	 * write would break the sharing with a page that is not there.
 	 */
 	(void)madvise(mapped, (size_t)size, MADV_DONTFORK);
+	/* And what an enclave has in it is in no core file. */
+	(void)madvise(mapped, (size_t)size, MADV_DONTDUMP);
 	if (madvise(mapped, (size_t)size, MADV_POPULATE_WRITE) < 0) {
 		int code = errno;
 

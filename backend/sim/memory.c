@@ -265,6 +265,8 @@ static int map_pages(struct memory *memory, struct mapping *mapping)
 		}
 		at += size;
 	}
+	/* What an enclave has in it is in no core file. */
+	madvise(start, mapping->size, MADV_DONTDUMP);
 	mapping->address = (uintptr_t)start;
 	return 0;
 }

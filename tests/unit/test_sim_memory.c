@@ -8,6 +8,9 @@
 #include <fcntl.h>
 #include <linux/nitro_enclaves.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -64,6 +67,31 @@ static size_t pin(const char *address, uint64_t pages, struct memory_run *runs)
 	memcpy(runs, found, count * sizeof(*runs));
 	free(found);
 	return count;
+}
+
+/* Is all of the memory that is mapped left out of core files? */
+static void test_not_dumped(void)
+{
+	FILE *file = fopen("/proc/self/smaps", "re");
+	char *line = NULL;
+	size_t room = 0, found = 0;
+	bool ours = false;
+
+	map(4);
+	map(2);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+	while (getline(&line, &room, file) > 0) {
+		if (strncmp(line, "VmFlags:", 8) == 0 && ours) {
+			CU_ASSERT_PTR_NOT_NULL(strstr(line, " dd"));
+			found++;
+			ours = false;
+		} else if (strstr(line, "memfd:nefs-sim-memory")) {
+			ours = true;
+		}
+	}
+	CU_ASSERT_TRUE(found > 0);
+	free(line);
+	fclose(file);
 }
 
 static void test_map(void)
@@ -342,6 +370,7 @@ static const CU_TestInfo tests[] = {
 	{ "DMA ranges", test_dma_map },
 	{ "a view of DMA ranges", test_dma_view },
 	{ "a range beyond its file", test_dma_short_file },
+	{ "core files", test_not_dumped },
 	CU_TEST_INFO_NULL,
 };
 
