@@ -160,7 +160,6 @@ class Names:
             if directory.active:
                 raise Refused("EBUSY", directory, name)
             if node.settable:
-                self.close_image_handles(node)
                 self.withdraw(node)
             else:
                 node.hidden = True
