@@ -86,16 +86,7 @@ static void write_record(void *owner, const struct journal_event *event)
 static void tell_refusal(
 	struct directory *directory, const char *file, uid_t uid, const struct nefs_error *err)
 {
-	const struct journal_event event = {
-		.event = "refused",
-		.file = file,
-		.uid = uid,
-		.has_uid = uid != TREE_NO_CALLER,
-		.error = err->text,
-		.errno_code = err->code,
-	};
-
-	repeats_add(&enclave_of(directory)->repeats, &event);
+	repeats_add_refusal(&enclave_of(directory)->repeats, file, uid, err);
 }
 
 /* Of an enclave that is, or was, called so. */

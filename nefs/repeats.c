@@ -83,6 +83,21 @@ void repeats_add(struct repeats *repeats, const struct journal_event *event)
 		forget(repeats);
 }
 
+void repeats_add_refusal(
+	struct repeats *repeats, const char *file, uid_t uid, const struct nefs_error *err)
+{
+	const struct journal_event event = {
+		.event = "refused",
+		.file = file,
+		.uid = uid,
+		.has_uid = uid != (uid_t)-1,
+		.error = err->text,
+		.errno_code = err->code,
+	};
+
+	repeats_add(repeats, &event);
+}
+
 void repeats_flush(struct repeats *repeats)
 {
 	struct journal_event event = repeats->last;

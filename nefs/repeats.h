@@ -8,6 +8,8 @@
 #define NEFS_REPEATS_H
 
 #include "journal.h"
+#include <nefs/error.h>
+#include <sys/types.h>
 #include <systemd/sd-event.h>
 
 /* How long more of the same are counted before that is told. */
@@ -27,6 +29,10 @@ struct repeats {
 
 /* Writes a record, or counts it: only what was refused or has failed, and says why, is counted. */
 void repeats_add(struct repeats *repeats, const struct journal_event *event);
+
+/* The record of a refusal; uid is (uid_t)-1 if nobody asked for what was refused. */
+void repeats_add_refusal(
+	struct repeats *repeats, const char *file, uid_t uid, const struct nefs_error *err);
 
 /* Tells how many there were. */
 void repeats_flush(struct repeats *repeats);

@@ -52,19 +52,11 @@ static void tell_refusal(
 	struct directory *directory, const char *file, uid_t uid, const struct nefs_error *err)
 {
 	struct fs *fs = fs_of(directory);
-	const struct journal_event event = {
-		.event = "refused",
-		.file = file,
-		.uid = uid,
-		.has_uid = uid != TREE_NO_CALLER,
-		.error = err->text,
-		.errno_code = err->code,
-	};
 
 	fs->root.repeats.event = fs->event;
 	fs->root.repeats.write = write_record;
 	fs->root.repeats.owner = fs;
-	repeats_add(&fs->root.repeats, &event);
+	repeats_add_refusal(&fs->root.repeats, file, uid, err);
 }
 
 const struct directory_ops root_ops = { .mkdir = enclave_mkdir, .refused = tell_refusal };
