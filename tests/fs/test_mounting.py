@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where and how nefs is mounted: mount points, dead and living mounts, the spool, options, the caller."""
+import contextlib
 import errno
 import fcntl
-import contextlib
 import os
 import re
 import shutil
