@@ -361,16 +361,22 @@ static const struct outcome table[SITUATIONS][HAPPENINGS] = {
 /* The journal's words from a position on, with a space between them. */
 static void words_since(uint64_t position, char *words, size_t size)
 {
+	static const char key[] = "\"event\":\"";
 	size_t used = 0;
-	const char *line;
+	const char *lines;
+	size_t left;
 
 	*words = '\0';
-	while (text_log_peek(&fs->root.journal, position, &line)) {
-		const char *word = strstr(line, "\"event\":\"") + strlen("\"event\":\"");
+	/* It is as long as peek says, and no string. */
+	while ((left = text_log_peek(&fs->root.journal, position, &lines))) {
+		const char *end = (const char *)memchr(lines, '\n', left) + 1;
+		const char *word =
+			(const char *)memmem(lines, (size_t)(end - lines), key, strlen(key)) +
+			strlen(key);
 
 		used += (size_t)snprintf(words + used, size - used, "%s%.*s", used ? " " : "",
 			(int)strcspn(word, "\""), word);
-		position += strcspn(line, "\n") + 1;
+		position += (uint64_t)(end - lines);
 	}
 }
 
