@@ -375,7 +375,7 @@ static void words_since(uint64_t position, char *words, size_t size)
 			strlen(key);
 
 		used += (size_t)snprintf(words + used, size - used, "%s%.*s", used ? " " : "",
-			(int)strcspn(word, "\""), word);
+			(int)((const char *)memchr(word, '"', (size_t)(end - word)) - word), word);
 		position += (uint64_t)(end - lines);
 	}
 }
