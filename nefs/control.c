@@ -256,7 +256,7 @@ static int refuse_write(struct nefs_error *err)
 static int open_control(struct handle *handle)
 {
 	const struct control *control = handle->node->control;
-	bool writes = (handle->flags & O_ACCMODE) != O_RDONLY || handle->flags & O_TRUNC;
+	bool writes = handle_writes(handle) || handle->flags & O_TRUNC;
 	struct nefs_error err = { 0 };
 	int failed = 0;
 

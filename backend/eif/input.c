@@ -46,6 +46,16 @@ static const char *unfit_kind(mode_t mode, bool standard_input)
 	return "is a terminal or another device";
 }
 
+static int check_kind(const char *path, mode_t mode, bool standard_input, struct nefs_error *err)
+{
+	const char *unfit = unfit_kind(mode, standard_input);
+
+	if (unfit)
+		return nefs_error_set(err, EINVAL,
+			"%s %s; give a file, a pipe, or - for the standard input", path, unfit);
+	return 0;
+}
+
 /* A file that says it is empty may be one of /proc, whose size nobody knows before it is read. */
 static bool has_unknown_size(const struct stat *st)
 {
@@ -56,30 +66,26 @@ static int open_input(const char *path, struct input *input, struct nefs_error *
 {
 	const bool standard_input = is_standard_input(path);
 	NEFS_AUTO_CLOSE int fd = -1;
-	const char *unfit;
 	struct stat st;
+	int failed;
 
 	input->path = standard_input ? "the standard input" : path;
 	/* Looked at before it is opened: opening a device can do things of its own. */
 	if ((standard_input ? fstat(STDIN_FILENO, &st) : stat(path, &st)) < 0)
 		return nefs_error_set(
 			err, errno, "cannot open %s: %s", input->path, strerror(errno));
-	unfit = unfit_kind(st.st_mode, standard_input);
-	if (unfit)
-		return nefs_error_set(err, EINVAL,
-			"%s %s; give a file, a pipe, or - for the standard input", input->path,
-			unfit);
+	failed = check_kind(input->path, st.st_mode, standard_input, err);
+	if (failed)
+		return failed;
 	/* A FIFO's open waits for its writer, as everybody's does. */
 	fd = standard_input ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
 			    : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return nefs_error_set(
 			err, errno, "cannot open %s: %s", input->path, strerror(errno));
-	unfit = unfit_kind(st.st_mode, standard_input);
-	if (unfit)
-		return nefs_error_set(err, EINVAL,
-			"%s %s; give a file, a pipe, or - for the standard input", input->path,
-			unfit);
+	failed = check_kind(input->path, st.st_mode, standard_input, err);
+	if (failed)
+		return failed;
 	input->stream = has_unknown_size(&st);
 	input->size = (uint64_t)st.st_size;
 	input->fd = nefs_take_fd(&fd);

@@ -79,7 +79,7 @@ int eif_signer_new(
 	gnutls_x509_crt_t certificate, struct eif_signer **signer, struct nefs_error *err);
 
 /*
- * Lets it sign with this key, which is the signer's on success. EINVAL with a sentence for a key that is not
+ * Lets it sign with this key, which is its own then, or freed. EINVAL with a sentence for a key that is not
  * the certificate's; from PEM, for anything else that cannot sign, too, an encrypted key among it.
  */
 int eif_signer_set_key(struct eif_signer *signer, gnutls_privkey_t key, struct nefs_error *err);

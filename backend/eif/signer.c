@@ -119,9 +119,10 @@ int eif_signer_set_key(struct eif_signer *signer, gnutls_privkey_t key, struct n
 	int failed = check_pair(key, signer->certificate, err);
 
 	if (failed)
-		return failed;
-	signer->key = key;
-	return 0;
+		gnutls_privkey_deinit(key);
+	else
+		signer->key = key;
+	return failed;
 }
 
 int eif_signer_set_key_pem(
@@ -133,10 +134,7 @@ int eif_signer_set_key_pem(
 	failed = load_key(&key, pem, size, err);
 	if (failed)
 		return failed;
-	failed = eif_signer_set_key(signer, key, err);
-	if (failed)
-		gnutls_privkey_deinit(key);
-	return failed;
+	return eif_signer_set_key(signer, key, err);
 }
 
 /* Is it text? Then somebody has forgotten to decode it. */

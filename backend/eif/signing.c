@@ -58,10 +58,7 @@ static int set_key_url(struct signing *signing, struct eif_signer *signer, struc
 	failed = token_load_key(signing->key, signing->module, &signing->pin, &key, err);
 	if (failed)
 		return failed;
-	failed = eif_signer_set_key(signer, key, err);
-	if (failed)
-		gnutls_privkey_deinit(key);
-	return failed;
+	return eif_signer_set_key(signer, key, err);
 }
 
 static int set_signature(

@@ -87,6 +87,20 @@ def is_sim():
     return "backend=sim" in base_options().split(",")
 
 
+def daemons_with(wanted):
+    """The pids of the nefs whose command line, as words, is wanted."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"nefs") and wanted(words):
+            found.append(int(pid))
+    return found
+
+
 def mounted(path, mountinfo="/proc/self/mountinfo"):
     """Is something mounted exactly there?"""
     with open(mountinfo) as file:

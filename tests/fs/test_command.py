@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from harness import Child, eventually, get, outcome, read_outcome, run, seconds
-from nefs_mount import Mount, base_options, binary, is_sim, mounted
+from nefs_mount import Mount, base_options, binary, daemons_with, is_sim, mounted
 from watching import Watched, poll_change
 
 
@@ -249,16 +249,7 @@ def test_debug_stays_in_the_foreground(point, options):
 
 def daemons(point):
     """The pids of the nefs that serve this mount point."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-        except OSError:
-            continue
-        if words[0].endswith(b"nefs") and os.fsencode(point) in words:
-            found.append(int(pid))
-    return found
+    return daemons_with(lambda words: os.fsencode(point) in words)
 
 
 def assert_serves_and_ends(point):

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 from eif_image import SMALL, padded
 from harness import NOBODY, eventually, get, outcome, put, run, seconds
-from nefs_mount import Mount, base_options, binary, is_sim, mounted
+from nefs_mount import Mount, base_options, binary, daemons_with, is_sim, mounted
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -25,16 +25,7 @@ def rows(point):
 
 def daemons(spool):
     """The pids of those that were started with that spool directory."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-        except OSError:
-            continue
-        if words[0].endswith(b"nefs") and any(f"spool={spool}".encode() in word for word in words):
-            found.append(int(pid))
-    return found
+    return daemons_with(lambda words: any(f"spool={spool}".encode() in word for word in words))
 
 
 def finish(spool):
