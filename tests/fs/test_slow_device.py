@@ -6,7 +6,7 @@ import time
 
 import eif_image
 import pytest
-from harness import Child, eventually, get, outcome, put, raw_read, raw_write, run, seconds, timed
+from harness import SLOWNESS, Child, eventually, get, outcome, put, raw_read, raw_write, run, seconds, timed
 from watching import Watched, poll_now
 
 pytestmark = pytest.mark.device
@@ -17,9 +17,9 @@ AT_MOST = 6  # seconds: the 5 s of the contract and the machine's own delay
 
 @pytest.fixture
 def slow(mount, ready):
-    """An enclave whose start hangs in the device for some seconds."""
+    """An enclave whose start hangs in the device for some seconds, twice as long where the tests are slow too."""
     def make(delay=1500, command="SLOT_ALLOC"):
-        mount.faults(f"{command} delay {delay} 1")
+        mount.faults(f"{command} delay {int(delay * min(SLOWNESS, 2))} 1")
         return ready
     return make
 
@@ -355,10 +355,15 @@ def test_others_are_not_held_up(mount, slow):
     """Nothing a device does can stall another enclave."""
     enclave, other = slow(2000), mount.enclave()
     enclave.start(os.O_NONBLOCK)
-    slowest = max(timed(other.put, "memory", b"64M")[1] + timed(other.get, "state")[1]
-                  + timed(os.listdir, enclave.path())[1] for _ in range(50))
-    assert enclave.state == "starting"
-    assert slowest < seconds(0.5)
+    times = []
+    for _ in range(50):
+        took = (timed(other.put, "memory", b"64M")[1] + timed(other.get, "state")[1]
+                + timed(os.listdir, enclave.path())[1])
+        if enclave.state != "starting":
+            break
+        times.append(took)
+    assert len(times) >= 3, "the device held them up, or the machine is too busy to tell"
+    assert max(times) < seconds(0.5)
 
 
 def test_rename_while_starting(slow):
