@@ -234,7 +234,8 @@ static void give_back(struct spool *spool, int fd, uint64_t size)
 	*closing = (struct closing){
 		.work = { .run = run_closing,
 			.done = closing_done,
-			.what = "giving an image back" },
+			.what = "giving an image back",
+			.lane = WORK_RELEASE },
 		.fd = fd,
 	};
 	pthread_mutex_init(&closing->lock, NULL);

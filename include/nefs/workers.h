@@ -5,47 +5,99 @@
  * The loop thread submits a piece of work; run() is called in some worker, then done() in the
  * loop thread again. State therefore needs no locks: run() may touch only what the work object
  * itself owns, done() may touch everything.
+ *
+ * How long a piece takes is often in the hands of a user: by the size of an image, by what an enclave does.
+ * So it has an owner, and no owner's pieces take the threads from another's:
+ *
+ * - There are lanes, each with threads of its own: what gives back is never behind what takes.
+ * - Within a lane owners are served in turn, one piece each, however many of them one owner has queued.
+ * - A user has at most a share of a lane's threads at work: an eighth (of those that read whole images a 32nd),
+ *   and of what other users leave never more than half, so that many of them do not fill it either. An eighth
+ *   of all is root's, whatever they do, and a 16th theirs, whatever root does.
+ * - Work can be cancelled; what reads or writes a lot looks at the flag between two pieces.
  */
 #ifndef NEFS_WORKERS_H
 #define NEFS_WORKERS_H
 
+#include <nefs/cancel.h>
 #include <nefs/error.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
 #include <systemd/sd-event.h>
 
 struct log;
 struct workers;
+
+enum work_lane {
+	/* Somebody waits for it: a start, a write. Its data or its device may make it long. */
+	WORK_DATA,
+	/* Reads a whole image for what is told of it: for minutes, at the lowest priority. */
+	WORK_REPORT,
+	/* Gives back: a stop, the end of a failed start, a file's pages. Its device may make it long. */
+	WORK_RELEASE,
+	WORK_LANES
+};
+
+TAILQ_HEAD(work_list, work);
 
 /* Embed it in the object that the work is about; it must stay valid until done() was called. */
 struct work {
 	void (*run)(struct work *work);	 /* in a worker thread; may block */
 	void (*done)(struct work *work); /* in the loop thread; may free the object */
 	const char *what;		 /* for the log: "starting an enclave"; NULL: work */
+	uid_t owner;			 /* whose data it is about; 0: root's or nefs's own */
+	enum work_lane lane;
+	/* work_cancel has been called. Its address may be handed to whatever run() calls. */
+	atomic_bool cancelled;
 	/* The pool's. */
-	struct work *next;
+	TAILQ_ENTRY(work) siblings; /* its owner's, its lane's at work, or those done */
+	TAILQ_ENTRY(work) turn;	    /* the first of its owner's only */
+	struct work_list behind;    /* the same: the others */
+	bool queued;
 	uint64_t began; /* CLOCK_MONOTONIC usec */
 	bool told;
 };
 
 /*
  * Makes a pool whose done() calls are dispatched by event. Threads are started when work finds
- * none idle, up to max_threads, and all but one end after some idle seconds: a device that holds one worker
- * for 120 s (docs/facts/driver.md §1) must not hold up the others. They run at a lower scheduling
- * priority than the loop. Loop thread. ENOMEM, EMFILE.
+ * none idle, up to max_threads in a lane, and all but one of each lane end after some idle seconds: a device
+ * that holds one worker for 120 s (docs/facts/driver.md §1) must not hold up the others. They run at a lower
+ * scheduling priority than the loop. Loop thread. ENOMEM, EMFILE.
  */
 int workers_new(
 	sd_event *event, unsigned int max_threads, struct workers **pool, struct nefs_error *err);
 
 /*
  * Queues work; never blocks and never fails once the pool exists (if no thread can be started,
- * the work waits for one that runs; workers_new starts the first). Loop thread.
+ * the work waits for one that runs; workers_new starts the first of each lane). It is not cancelled then,
+ * whatever it was before. Loop thread.
  */
 void workers_submit(struct workers *pool, struct work *work);
 
 /*
+ * Cancels work that was submitted and whose done() has not been called yet: if it was not begun, it never
+ * is. done() is called in any case, and never from inside this. Loop thread.
+ */
+void work_cancel(struct workers *pool, struct work *work);
+
+/* Was it cancelled? In done(): it may have run to its end all the same, or not at all. Any thread. */
+static inline bool work_cancelled(const struct work *work)
+{
+	return nefs_is_cancelled(&work->cancelled);
+}
+
+/*
+ * For a process that ends: cancels all that was or will be submitted, but what gives back (WORK_RELEASE).
+ * Loop thread.
+ */
+void workers_wind_up(struct workers *pool);
+
+/*
  * How long a thread without work waits before it ends: milliseconds, 10,000 by default. For waits that
- * begin from now on. The last thread waits for ever, without a look at the clock. Loop thread.
+ * begin from now on. The last thread of a lane waits for ever, without a look at the clock. Loop thread.
  */
 void workers_set_idle_ms(struct workers *pool, unsigned int ms);
 

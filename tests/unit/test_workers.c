@@ -20,11 +20,13 @@ struct job {
 	struct work work; /* first */
 	atomic_uint runs;
 	unsigned int dones;
-	bool in_loop;  /* run() was in the loop thread */
-	bool out_loop; /* done() was not */
-	sem_t *gate;   /* run() waits for it */
-	sem_t *begun;  /* run() says so */
-	pid_t thread;  /* that run() was in */
+	bool in_loop;	/* run() was in the loop thread */
+	bool out_loop;	/* done() was not */
+	sem_t *gate;	/* run() waits for it */
+	sem_t *begun;	/* run() says so */
+	pid_t thread;	/* that run() was in */
+	bool endless;	/* run() waits until it is cancelled */
+	bool cancelled; /* done() was told so */
 	struct job *next;
 };
 
@@ -40,6 +42,8 @@ static void job_run(struct work *work)
 		sem_post(job->begun);
 	while (job->gate && sem_wait(job->gate) < 0) {
 	}
+	while (job->endless && !work_cancelled(work))
+		usleep(100);
 	atomic_fetch_add(&job->runs, 1);
 }
 
@@ -48,6 +52,7 @@ static void job_done(struct work *work)
 	struct job *job = (struct job *)work;
 
 	job->out_loop = !pthread_equal(pthread_self(), loop_thread);
+	job->cancelled = work_cancelled(work);
 	job->dones++;
 	all_done++;
 	if (job->next)
@@ -272,7 +277,7 @@ static size_t count_threads(const pid_t *threads, size_t count, pid_t *last)
 	return left;
 }
 
-/* Idle threads end, all but one, and that one is not woken any more. */
+/* Idle threads of a lane end, all but one, and that one is not woken any more. */
 static void test_rest(void)
 {
 	static struct job jobs[4];
@@ -379,15 +384,237 @@ static void test_watch(void)
 	sem_destroy(&begun);
 }
 
+/* Has so many pieces without an end done for an owner; *begun counts those that were begun. */
+static void hog(struct job *jobs, size_t count, uid_t owner, enum work_lane lane, sem_t *begun)
+{
+	for (size_t i = 0; i < count; i++) {
+		job_init(&jobs[i]);
+		jobs[i].endless = true;
+		jobs[i].begun = begun;
+		jobs[i].work.owner = owner;
+		jobs[i].work.lane = lane;
+		workers_submit(pool, &jobs[i].work);
+	}
+}
+
+/* Another owner's piece is done, whatever the hogs are at. */
+static void is_served(uid_t owner, enum work_lane lane)
+{
+	unsigned int count = all_done + 1;
+	struct job job;
+
+	job_init(&job);
+	job.work.owner = owner;
+	job.work.lane = lane;
+	workers_submit(pool, &job.work);
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	check(&job, 1);
+	CU_ASSERT_FALSE(job.cancelled);
+}
+
+/* How many were begun, once so many have been: no more come. */
+static int begun_of(sem_t *begun, int expected)
+{
+	int more;
+
+	for (int i = 0; i < expected; i++)
+		sem_wait(begun);
+	usleep(20000);
+	sem_getvalue(begun, &more);
+	return expected + more;
+}
+
+static void cancel_all(struct job *jobs, size_t count)
+{
+	unsigned int all = all_done + (unsigned int)count;
+
+	for (size_t i = 0; i < count; i++)
+		work_cancel(pool, &jobs[i].work);
+	CU_ASSERT_TRUE(run_until(event, are_done, &all));
+	for (size_t i = 0; i < count; i++) {
+		CU_ASSERT_EQUAL(jobs[i].dones, 1);
+		CU_ASSERT_TRUE(jobs[i].cancelled);
+	}
+}
+
+static void test_hog(void)
+{
+	static const struct {
+		enum work_lane lane;
+		int share;
+	} rows[] = { { WORK_DATA, 8 }, { WORK_REPORT, 2 }, { WORK_RELEASE, 8 } };
+	static struct job hogs[64];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		sem_t begun;
+
+		sem_init(&begun, 0, 0);
+		CU_ASSERT_EQUAL(workers_new(event, 64, &pool, NULL), 0);
+		hog(hogs, 64, 1000, rows[i].lane, &begun);
+		CU_ASSERT_EQUAL(begun_of(&begun, rows[i].share), rows[i].share);
+		for (enum work_lane lane = 0; lane < WORK_LANES; lane++) {
+			is_served(1001, lane);
+			is_served(0, lane);
+		}
+		cancel_all(hogs, 64);
+		workers_free(pool);
+		sem_destroy(&begun);
+	}
+}
+
+/* Many of them: each finds less, there is something left for the next, and for root in any case. */
+static void test_hogs(void)
+{
+	static struct job hogs[10][16];
+	static const int shares[10] = { 8, 8, 8, 8, 8, 8, 4, 2, 1, 1 };
+	sem_t begun;
+
+	sem_init(&begun, 0, 0);
+	CU_ASSERT_EQUAL(workers_new(event, 64, &pool, NULL), 0);
+	for (size_t i = 0; i < 10; i++) {
+		hog(hogs[i], 16, 1000 + (uid_t)i, WORK_DATA, &begun);
+		CU_ASSERT_EQUAL(begun_of(&begun, shares[i]), shares[i]);
+	}
+	is_served(0, WORK_DATA);
+	is_served(2000, WORK_RELEASE);
+	/* What one gives up, another has. */
+	cancel_all(hogs[0], 16);
+	is_served(2000, WORK_DATA);
+	for (size_t i = 1; i < 10; i++)
+		cancel_all(hogs[i], 16);
+	workers_free(pool);
+	sem_destroy(&begun);
+}
+
+/* Root has no share, and leaves some all the same. */
+static void test_root_hog(void)
+{
+	static struct job hogs[128];
+	sem_t begun;
+
+	sem_init(&begun, 0, 0);
+	CU_ASSERT_EQUAL(workers_new(event, 64, &pool, NULL), 0);
+	hog(hogs, 128, 0, WORK_DATA, &begun);
+	CU_ASSERT_EQUAL(begun_of(&begun, 60), 60);
+	is_served(1000, WORK_DATA);
+	cancel_all(hogs, 128);
+	workers_free(pool);
+	sem_destroy(&begun);
+}
+
+/* In the one thread that there is, owners follow each other, however long their queues are. */
+static void test_turns(void)
+{
+	static struct job jobs[3][20];
+	struct job first, *order[61];
+	unsigned int done = 0, count = 61;
+	sem_t gate, begun;
+
+	sem_init(&gate, 0, 0);
+	sem_init(&begun, 0, 0);
+	CU_ASSERT_EQUAL(workers_new(event, 1, &pool, NULL), 0);
+	job_init(&first);
+	first.gate = &gate;
+	first.begun = &begun;
+	workers_submit(pool, &first.work);
+	sem_wait(&begun);
+	for (size_t owner = 0; owner < 3; owner++) {
+		for (size_t i = 0; i < 20; i++) {
+			job_init(&jobs[owner][i]);
+			jobs[owner][i].work.owner = 1000 + (uid_t)owner;
+			workers_submit(pool, &jobs[owner][i].work);
+		}
+	}
+	/* One amid a queue, and the first of another. */
+	work_cancel(pool, &jobs[0][7].work);
+	work_cancel(pool, &jobs[1][0].work);
+	sem_post(&gate);
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	CU_ASSERT_EQUAL(atomic_load(&jobs[0][7].runs) + atomic_load(&jobs[1][0].runs), 0);
+	CU_ASSERT_TRUE(jobs[0][7].cancelled && jobs[1][0].cancelled);
+	for (size_t owner = 0; owner < 3; owner++)
+		for (size_t i = 0; i < 20; i++)
+			if (!jobs[owner][i].cancelled)
+				order[done++] = &jobs[owner][i];
+	CU_ASSERT_EQUAL(done, 58);
+	for (size_t i = 0; i < done; i++)
+		for (size_t j = i + 1; j < done; j++)
+			if (order[j]->work.began < order[i]->work.began) {
+				struct job *later = order[i];
+
+				order[i] = order[j];
+				order[j] = later;
+			}
+	/* As long as all have something, none has two in a row. */
+	for (size_t i = 0; i + 1 < 50; i++)
+		CU_ASSERT_TRUE(order[i]->work.owner != order[i + 1]->work.owner ||
+			       order[i]->work.began == order[i + 1]->work.began);
+	workers_free(pool);
+	sem_destroy(&gate);
+	sem_destroy(&begun);
+}
+
+/* Work that was cancelled can be submitted again, and is not cancelled then. */
+static void test_again(void)
+{
+	unsigned int count = 2;
+	struct job job;
+
+	CU_ASSERT_EQUAL(workers_new(event, 2, &pool, NULL), 0);
+	job_init(&job);
+	job.endless = true;
+	workers_submit(pool, &job.work);
+	cancel_all(&job, 1);
+	job.endless = false;
+	workers_submit(pool, &job.work);
+	CU_ASSERT_FALSE(work_cancelled(&job.work));
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	CU_ASSERT_FALSE(job.cancelled);
+	workers_free(pool);
+}
+
+/* The end: what takes is cancelled, what comes later, too; what gives back is done. */
+static void test_wind_up(void)
+{
+	static struct job hogs[2][100];
+	struct job late, giving;
+	unsigned int count = 202;
+
+	CU_ASSERT_EQUAL(workers_new(event, 64, &pool, NULL), 0);
+	hog(hogs[0], 100, 1000, WORK_DATA, NULL);
+	hog(hogs[1], 100, 1000, WORK_REPORT, NULL);
+	job_init(&giving);
+	giving.work.lane = WORK_RELEASE;
+	workers_submit(pool, &giving.work);
+	workers_wind_up(pool);
+	CU_ASSERT_EQUAL(all_done, 0);
+	job_init(&late);
+	workers_submit(pool, &late.work);
+	CU_ASSERT_EQUAL(late.dones, 0);
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	CU_ASSERT_EQUAL(workers_pending(pool), 0);
+	CU_ASSERT_EQUAL(atomic_load(&late.runs), 0);
+	CU_ASSERT_TRUE(late.cancelled);
+	check(&giving, 1);
+	CU_ASSERT_FALSE(giving.cancelled);
+	workers_free(pool);
+}
+
 static const CU_TestInfo tests[] = {
 	{ "many jobs, each once, each in its thread", test_many },
 	{ "the pool grows to its limit", test_growth },
 	{ "a pool with stuck work can be left", test_abandon },
 	{ "a blocked worker holds up nobody", test_blocked },
 	{ "the end runs what is left", test_free },
-	{ "a pool at rest is one thread that is not woken", test_rest },
+	{ "a lane at rest is one thread that is not woken", test_rest },
 	{ "the log is told of work that takes long, once", test_watch },
 	{ "pools leave nothing open", test_fds },
+	{ "work of one owner without an end holds up nobody else's", test_hog },
+	{ "nor does that of many, as far as it can be", test_hogs },
+	{ "nor root's", test_root_hog },
+	{ "owners are served in turn", test_turns },
+	{ "cancelled once, not for ever", test_again },
+	{ "the end of a process waits for what gives back only", test_wind_up },
 	CU_TEST_INFO_NULL,
 };
 
