@@ -5,6 +5,7 @@
 #include <nefs/cleanup.h>
 #include <nefs/eif.h>
 #include <string.h>
+#include <unistd.h>
 
 bool backend_image_plausible(const void *head, size_t size)
 {
@@ -20,8 +21,25 @@ int backend_image_length(
 	return eif_length(head, size, max, length, err);
 }
 
-int backend_image_describe(
-	int image_fd, struct backend_image_report *report, struct nefs_error *err)
+/* Nothing is learned of what cannot be started, and a file can be made that long at no cost. */
+static int check_size(uint64_t size, struct nefs_error *err)
+{
+	const long pages = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
+	uint64_t memory;
+
+	if (pages <= 0 || page_size <= 0)
+		return 0;
+	memory = (uint64_t)pages * (uint64_t)page_size;
+	if (size <= memory)
+		return 0;
+	return nefs_error_set(err, EINVAL,
+		"the image has %llu MiB, and this machine has %llu MiB of memory: no enclave here can "
+		"hold it, so it is not read",
+		(unsigned long long)(size >> 20), (unsigned long long)(memory >> 20));
+}
+
+int backend_image_describe(int image_fd, const atomic_bool *cancel,
+	struct backend_image_report *report, struct nefs_error *err)
 {
 	NEFS_AUTO_FREE struct eif *eif = malloc(sizeof(*eif));
 	NEFS_AUTO_FREE char *measurements = NULL;
@@ -33,8 +51,11 @@ int backend_image_describe(
 	if (!eif)
 		return nefs_error_set(err, ENOMEM, "out of memory for the image's table");
 	failed = eif_source_fd(&source, image_fd, err);
+	if (!failed)
+		failed = check_size(source.size, err);
 	if (failed < 0)
 		return failed;
+	source.cancel = cancel;
 	failed = eif_read_measured(&source, eif, &pcrs, err);
 	if (failed < 0)
 		return failed;

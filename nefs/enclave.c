@@ -134,6 +134,7 @@ void enclave_tell(struct enclave *enclave, const char *event, const char *old_na
 static void release_content(struct enclave *enclave)
 {
 	settings_release(&enclave->settings);
+	image_cancel_report(&enclave->image, fs_of(&enclave->directory)->workers);
 	image_release(&enclave->image);
 	applied_release(&enclave->applied);
 	free(nefs_take_ptr(enclave->start_text));

@@ -76,6 +76,8 @@ static bool stop_enclaves(struct daemon *daemon)
 				   on_time_up, daemon),
 		limit, "end");
 	enclave_stop_all(fs);
+	/* What is read for nobody any more must not hold up the end. */
+	workers_wind_up(fs->workers);
 	while (daemon->stopping && (fs->launches || workers_pending(fs->workers)))
 		if (sd_event_run(fs->event, END_USEC) < 0)
 			break;

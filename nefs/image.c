@@ -89,6 +89,12 @@ void image_forget(struct image *image)
 	free(nefs_take_ptr(image->unsound));
 }
 
+void image_cancel_report(struct image *image, struct workers *workers)
+{
+	if (image->describing)
+		work_cancel(workers, image->describing);
+}
+
 int image_draft_begin(struct image *image, struct spool *spool, struct nefs_error *err)
 {
 	/* First: what is given up makes room for what is written next. */

@@ -14,8 +14,6 @@
 #include <nefs/backend.h>
 #include <stdbool.h>
 
-struct description;
-
 /* One that is being written. */
 struct image_draft {
 	struct spool_file *file; /* NULL: none */
@@ -34,7 +32,7 @@ struct image {
 	uint64_t generation; /* counts its changes */
 
 	/* What is known of this generation (report.c). */
-	struct description *describing; /* the report being made, perhaps of an older one */
+	struct work *describing;	/* the report being made, perhaps of an older one */
 	struct spool_file *described;	/* what that reads, by a reference of its own */
 	bool known;			/* it was described, whatever came of that */
 	bool sound;			/* it is whole, its CRC right */
@@ -50,7 +48,7 @@ struct image {
 /* Can it be started with? -EINVAL, with the figures, if there is none or one is being written. */
 int image_check(const struct image *image, struct nefs_error *err);
 
-/* Gives it back, with all that is known of it; a report being made goes on, for nobody. */
+/* Gives it back, with all that is known of it. A report being made of it should have been cancelled. */
 void image_release(struct image *image);
 
 /*
@@ -61,6 +59,9 @@ void image_replace(struct image *image, struct spool_file *file);
 
 /* Its content has changed: what is known of it is void. */
 void image_forget(struct image *image);
+
+/* Nobody wants to know any more what is being found out of it, if anything is. */
+void image_cancel_report(struct image *image, struct workers *workers);
 
 /* ---- a draft ---- */
 

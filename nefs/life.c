@@ -289,6 +289,7 @@ static int launch(struct enclave *enclave, struct nefs_error *err)
 		.boot_timeout = (unsigned int)settings_number(settings, SETTING_BOOT_TIMEOUT),
 		.uid = enclave->directory.node.uid,
 		.gid = enclave->directory.node.gid,
+		.data_owner = enclave->files.image->uid,
 	};
 	memcpy(config.image_pcr0, enclave->image.pcr0, sizeof(config.image_pcr0));
 	failed = backend_start(fs->backend, &config, &listener, enclave, &enclave->launch, err);

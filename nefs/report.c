@@ -50,6 +50,7 @@ static bool is_waited_for(const struct enclave *enclave)
 void report_invalidate(struct enclave *enclave)
 {
 	image_forget(&enclave->image);
+	image_cancel_report(&enclave->image, fs_of(&enclave->directory)->workers);
 	set_uncached(enclave, false);
 	node_invalidate(enclave->files.measurements);
 	node_invalidate(enclave->files.image_info);
@@ -91,6 +92,8 @@ static bool is_same(const struct description *description)
 	if (!pieces)
 		return false;
 	while ((got = spool_read(description->file, pieces, PIECE, (off_t)offset)) > 0) {
+		if (work_cancelled(&description->work))
+			return false;
 		if (spool_read(description->running, pieces + PIECE, PIECE, (off_t)offset) != got ||
 			memcmp(pieces, pieces + PIECE, (size_t)got) != 0)
 			return false;
@@ -104,7 +107,8 @@ static void run_description(struct work *work)
 	struct description *description = (struct description *)work;
 	struct backend_image_report *report = &description->report;
 
-	if (backend_image_describe(description->file->fd, report, &description->error) == 0) {
+	if (backend_image_describe(
+		    description->file->fd, &work->cancelled, report, &description->error) == 0) {
 		description->measurements = take_text(report->measurements);
 		description->info = take_text(report->info);
 	}
@@ -168,6 +172,9 @@ static void description_done(struct work *work)
 	if (description->generation != enclave->image.generation) {
 		if (!enclave->directory.removed)
 			describe_next(enclave);
+	} else if (work_cancelled(work)) {
+		/* It was wanted, and nefs itself ends: nobody is left to read it. */
+		settle(enclave);
 	} else {
 		take_report(enclave, description);
 		tell(enclave);
@@ -184,9 +191,9 @@ int report_request(struct enclave *enclave)
 {
 	const struct spool_file *running = enclave->applied.image;
 	struct image *image = &enclave->image;
-	struct description *description = image->describing;
+	struct description *description;
 
-	if (description || image->known)
+	if (image->describing || image->known)
 		return 0;
 	description = calloc(1, sizeof(*description));
 	if (!description)
@@ -194,6 +201,8 @@ int report_request(struct enclave *enclave)
 	description->work.run = run_description;
 	description->work.done = description_done;
 	description->work.what = "the check of an image";
+	description->work.owner = enclave->files.image->uid;
+	description->work.lane = WORK_REPORT;
 	description->enclave = enclave;
 	description->file = image->file;
 	description->generation = image->generation;
@@ -203,7 +212,7 @@ int report_request(struct enclave *enclave)
 		spool_file_ref(description->running);
 	}
 	directory_ref(&enclave->directory);
-	image->describing = description;
+	image->describing = &description->work;
 	image->described = image->file;
 	workers_submit(fs_of(&enclave->directory)->workers, &description->work);
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What is known of an enclave's image: its CRC, `measurements` and `image_info`. A worker reads the
- * whole image once for all of that, when it may be complete or somebody asks. Loop thread.
+ * whole image once for all of that, when it may be complete or somebody asks, as its owner's work. Loop thread.
  */
 #ifndef NEFS_REPORT_H
 #define NEFS_REPORT_H
@@ -10,7 +10,7 @@
 
 struct enclave;
 
-/* The image has changed: what is known of it is void. */
+/* The image has changed: what is known of it is void, and what reads the one before does no more. */
 void report_invalidate(struct enclave *enclave);
 
 /* The longest that stat(2) of what tells of the image waits for its size: microseconds. */

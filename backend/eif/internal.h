@@ -75,7 +75,7 @@ int eif_source_get(const struct eif_source *source, void *buffer, size_t size, u
 /* Takes the next size bytes (at most EIF_BUFFER_SIZE) of a stream; 0 or a negative errno. */
 typedef int eif_sink(void *context, const uint8_t *data, size_t size, struct nefs_error *err);
 
-/* Passes size bytes from offset on to sink, in pieces. EIO, ENOMEM, or what sink returned. */
+/* Passes size bytes from offset on to sink, in pieces. EIO, ENOMEM, ECANCELED, or what sink returned. */
 int eif_source_stream(const struct eif_source *source, uint64_t offset, uint64_t size,
 	eif_sink *sink, void *context, struct nefs_error *err);
 

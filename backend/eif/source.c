@@ -2,6 +2,7 @@
 /* Where the bytes of an image come from. */
 #include "internal.h"
 #include <errno.h>
+#include <nefs/cancel.h>
 #include <nefs/io.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -81,6 +82,9 @@ int eif_source_stream(const struct eif_source *source, uint64_t offset, uint64_t
 		size_t piece = size < room ? (size_t)size : room;
 		int failed;
 
+		if (nefs_is_cancelled(source->cancel))
+			return nefs_error_set(
+				err, ECANCELED, "stopped while the image was being read");
 		failed = eif_source_get(source, buffer, piece, offset, err);
 		if (failed)
 			return failed;

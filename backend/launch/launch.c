@@ -13,6 +13,9 @@
  * none, whatever the device still has to do. A failure leaves nothing taken: when all has been given
  * back, too. Neither is delayed by more than GRACE_USEC, however slow the device or the console is. A
  * stop that was asked for is no news: it is reported when the device has done it.
+ *
+ * What takes and what gives back are different lanes of the workers: however many starts a device or an image
+ * makes long, a stop finds a thread.
  */
 #include "launch.h"
 
@@ -23,7 +26,6 @@
 #include <nefs/cleanup.h>
 #include <nefs/clock.h>
 #include <nefs/container_of.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,9 +103,10 @@ static const char *format_time(uint64_t usec, char *text, size_t size)
 	return text;
 }
 
-static void submit(struct backend_launch *launch, void (*run)(struct work *work),
-	void (*done)(struct work *work))
+static void submit(struct backend_launch *launch, enum work_lane lane,
+	void (*run)(struct work *work), void (*done)(struct work *work))
 {
+	launch->work.lane = lane;
 	launch->work.run = run;
 	launch->work.done = done;
 	launch->work.what = "a command to the device, or an enclave's memory,";
@@ -141,6 +144,11 @@ static void undo_done(struct work *work)
 	launch->enclave_fd = -1;
 	free_sequence(launch);
 	settle(launch);
+}
+
+static void undo(struct backend_launch *launch)
+{
+	submit(launch, WORK_RELEASE, undo_run, undo_done);
 }
 
 static void release(struct backend_launch *launch)
@@ -217,8 +225,6 @@ static void end_launch(
 		heartbeat_release(backend->heartbeat, &launch->wait);
 	launch->hangup = sd_event_source_disable_unref(launch->hangup);
 	launch->timer = sd_event_source_disable_unref(launch->timer);
-	if (launch->sequence)
-		atomic_store(&launch->sequence->cancel, true);
 	/* Before the fd is closed: the console may still have to be connected to. */
 	launch->drained = console_reader_drain(&launch->console);
 	/* Without the timer `ended` waits for the device, not for the console: late, not lost. */
@@ -227,8 +233,10 @@ static void end_launch(
 		launch->drained = true;
 	sd_event_source_set_description(launch->timer, "grace");
 	settle(launch);
-	if (!launch->busy)
-		submit(launch, undo_run, undo_done);
+	if (launch->busy)
+		work_cancel(backend->workers, &launch->work);
+	else
+		undo(launch);
 }
 
 void backend_stop(struct backend_launch *launch)
@@ -327,6 +335,21 @@ static int on_boot_timeout(sd_event_source *source, uint64_t usec, void *userdat
 
 /* ---- The way up ---- */
 
+/* The worker is back. False if that was in vain: the launch is at its end. */
+static bool is_done(struct backend_launch *launch)
+{
+	struct nefs_error *error = &launch->sequence->error;
+
+	launch->busy = false;
+	if (launch->phase == PHASE_ENDING) {
+		undo(launch);
+		return false;
+	}
+	if (work_cancelled(&launch->work) && !error->code)
+		nefs_error_set(error, ECANCELED, "%s: nefs itself ends", launch->name);
+	return true;
+}
+
 static void start_run(struct work *work)
 {
 	struct backend_launch *launch = container_of(work, struct backend_launch, work);
@@ -362,11 +385,8 @@ static void start_done(struct work *work)
 	struct launch_sequence *sequence = launch->sequence;
 	struct backend_grant grant;
 
-	launch->busy = false;
-	if (launch->phase == PHASE_ENDING) {
-		submit(launch, undo_run, undo_done);
+	if (!is_done(launch))
 		return;
-	}
 	if (sequence->error.code) {
 		end_launch(launch, BACKEND_FAILED, &sequence->error);
 		return;
@@ -418,7 +438,7 @@ static void on_listening(struct heartbeat_wait *wait, const struct nefs_error *f
 		return;
 	}
 	launch->phase = PHASE_STARTING;
-	submit(launch, start_run, start_done);
+	submit(launch, WORK_DATA, start_run, start_done);
 }
 
 static void prepare_run(struct work *work)
@@ -433,10 +453,9 @@ static void prepare_done(struct work *work)
 	struct backend_launch *launch = container_of(work, struct backend_launch, work);
 	struct backend *backend = launch->backend;
 
-	launch->busy = false;
-	if (launch->phase == PHASE_ENDING) {
-		submit(launch, undo_run, undo_done);
-	} else if (launch->sequence->error.code) {
+	if (!is_done(launch))
+		return;
+	if (launch->sequence->error.code) {
 		end_launch(launch, BACKEND_FAILED, &launch->sequence->error);
 	} else if (backend->heartbeat) {
 		/* As late as possible: other programs need the port, too. */
@@ -444,7 +463,7 @@ static void prepare_done(struct work *work)
 		heartbeat_hold(backend->heartbeat, &launch->wait);
 	} else {
 		launch->phase = PHASE_STARTING;
-		submit(launch, start_run, start_done);
+		submit(launch, WORK_DATA, start_run, start_done);
 	}
 }
 
@@ -467,6 +486,8 @@ int backend_start(struct backend *backend, const struct backend_config *config,
 	launch->backend = backend;
 	launch->listener = listener;
 	launch->owner = owner;
+	launch->work.owner = config->data_owner;
+	sequence->cancel = &launch->work.cancelled;
 	launch->sequence = nefs_take_ptr(sequence);
 	launch->debug = config->debug;
 	launch->enclave_fd = -1;
@@ -475,7 +496,7 @@ int backend_start(struct backend *backend, const struct backend_config *config,
 	launch->wait.beat = on_beat;
 	launch->phase = PHASE_PREPARING;
 	backend->launches++;
-	submit(launch, prepare_run, prepare_done);
+	submit(launch, WORK_DATA, prepare_run, prepare_done);
 	*result = nefs_take_ptr(launch);
 	return 0;
 }

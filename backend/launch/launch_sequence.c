@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <nefs/cancel.h>
 #include <nefs/cleanup.h>
 #include <nefs/eif.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ static uint64_t mib(uint64_t bytes)
 
 static int cancelled(struct launch_sequence *sequence)
 {
-	if (!atomic_load_explicit(&sequence->cancel, memory_order_relaxed))
+	if (!nefs_is_cancelled(sequence->cancel))
 		return 0;
 	return nefs_error_set(&sequence->error, ECANCELED, "stopped while it was being started");
 }
@@ -79,8 +80,8 @@ static bool is_signed(const struct eif *eif)
 }
 
 /*
- * Its table first, which may refuse it already; then all of it, unless it has been read. Only of a signed
- * one the measurements count: *pcrs has PCR0 then.
+ * Its table first, which may refuse it already; then all of it, unless it has been read or could not be loaded
+ * anyway. Only of a signed one the measurements count: *pcrs has PCR0 then.
  */
 static int read_image(struct launch_sequence *sequence, const struct eif_source *source,
 	struct eif *eif, struct eif_pcrs *pcrs)
@@ -91,6 +92,9 @@ static int read_image(struct launch_sequence *sequence, const struct eif_source 
 		memcpy(pcrs->pcr[0], sequence->image_pcr0, sizeof(pcrs->pcr[0]));
 		return failed;
 	}
+	failed = enclave_memory_check(sequence->dev, sequence->memory, &sequence->error);
+	if (failed < 0)
+		return failed;
 	return is_signed(eif) ? eif_read_measured(source, eif, pcrs, &sequence->error)
 			      : eif_read(source, eif, &sequence->error);
 }
@@ -115,6 +119,7 @@ static int check_image(struct launch_sequence *sequence)
 	failed = eif_source_fd(&source, sequence->image_fd, &sequence->error);
 	if (failed < 0)
 		return failed;
+	source.cancel = sequence->cancel;
 	failed = read_image(sequence, &source, eif, &pcrs);
 	if (failed < 0)
 		return failed;
@@ -181,7 +186,7 @@ static int map_memory(struct launch_sequence *sequence)
 static int load_image(struct launch_sequence *sequence)
 {
 	return enclave_memory_load(&sequence->mapped, sequence->image_fd, sequence->image_size,
-		sequence->load_offset, &sequence->error);
+		sequence->load_offset, sequence->cancel, &sequence->error);
 }
 
 /* One call a mapping: the driver merges neighbouring pages only within a call. */
@@ -405,7 +410,6 @@ int launch_sequence_init(struct launch_sequence *sequence, struct ne_dev *dev, b
 	const char *name, const struct backend_config *config, struct nefs_error *err)
 {
 	memset(sequence, 0, sizeof(*sequence));
-	atomic_init(&sequence->cancel, false);
 	sequence->dev = dev;
 	sequence->any_arch = any_arch;
 	sequence->name = name;

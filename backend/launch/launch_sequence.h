@@ -30,8 +30,8 @@ struct launch_sequence {
 	uid_t uid;
 	gid_t gid;
 
-	/* Set by the loop thread at any time: give up before the next step. */
-	atomic_bool cancel;
+	/* Set by the loop thread at any time: give up before the next step, or amid reading. NULL: never. */
+	const atomic_bool *cancel;
 
 	/* What has been taken so far. */
 	int enclave_fd; /* -1: none */

@@ -3,11 +3,15 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <nefs/cancel.h>
 #include <nefs/io.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+/* An image is loaded in pieces of so many bytes: a millisecond each. */
+#define LOAD_PIECE (4U << 20)
 
 /* "3 of 4 pages of 1024 MiB are free, ...": for the sentence; sizes that nobody reserved are not. */
 static void list_free(const struct ne_dev_pages *pages, size_t page_sizes, char *text, size_t size)
@@ -203,8 +207,40 @@ void enclave_memory_unmap(struct ne_dev *dev, struct enclave_memory *memory)
 	memory->size = 0;
 }
 
+int enclave_memory_check(struct ne_dev *dev, uint64_t size, struct nefs_error *err)
+{
+	struct ne_dev_pages pages[NE_DEV_PAGE_SIZES_MAX], unused[NE_DEV_PAGE_SIZES_MAX];
+	size_t page_sizes = dev->ops->pages(dev, pages, NE_DEV_PAGE_SIZES_MAX);
+	struct memory_plan plan;
+
+	for (size_t i = 0; i < page_sizes; i++) {
+		unused[i] = pages[i];
+		unused[i].free = pages[i].total;
+	}
+	if (!memory_plan_make(&plan, size, unused, page_sizes, NULL))
+		return 0;
+	return not_enough(err, size, pages, page_sizes);
+}
+
+/* Reads size bytes at offset, looking at *cancel in between: 0 or a negative errno. */
+static int read_piecewise(
+	int fd, char *data, uint64_t size, uint64_t offset, const atomic_bool *cancel)
+{
+	int failed = 0;
+
+	for (uint64_t done = 0; done < size && !failed;) {
+		uint64_t piece = size - done < LOAD_PIECE ? size - done : LOAD_PIECE;
+
+		if (nefs_is_cancelled(cancel))
+			return -ECANCELED;
+		failed = nefs_pread_all(fd, data + done, (size_t)piece, offset + done);
+		done += piece;
+	}
+	return failed;
+}
+
 int enclave_memory_load(const struct enclave_memory *memory, int fd, uint64_t size, uint64_t offset,
-	struct nefs_error *err)
+	const atomic_bool *cancel, struct nefs_error *err)
 {
 	uint64_t done = 0;
 
@@ -225,7 +261,10 @@ int enclave_memory_load(const struct enclave_memory *memory, int fd, uint64_t si
 		room = mapping->size - offset;
 		if (room > size - done)
 			room = size - done;
-		failed = nefs_pread_all(fd, (char *)mapping->address + offset, room, done);
+		failed = read_piecewise(fd, (char *)mapping->address + offset, room, done, cancel);
+		if (failed == -ECANCELED)
+			return nefs_error_set(
+				err, ECANCELED, "stopped while its image was being loaded");
 		if (failed == -ENODATA)
 			return nefs_error_set(err, EIO,
 				"the image became shorter than %" PRIu64

@@ -10,6 +10,7 @@
 
 #include <nefs/error.h>
 #include <nefs/ne_dev.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,14 +57,21 @@ struct enclave_memory {
 int enclave_memory_map(
 	struct ne_dev *dev, struct enclave_memory *memory, uint64_t size, struct nefs_error *err);
 
+/*
+ * Could size bytes be mapped if nobody else had any? ENOMEM, with the figures, if not: nothing has to be done
+ * for what can't be had. Any thread.
+ */
+int enclave_memory_check(struct ne_dev *dev, uint64_t size, struct nefs_error *err);
+
 /* Undoes enclave_memory_map. Does nothing if nothing is mapped. */
 void enclave_memory_unmap(struct ne_dev *dev, struct enclave_memory *memory);
 
 /*
  * Reads size bytes from the beginning of a file into the enclave's memory at offset, straight into
- * the mappings. EIO if the file is shorter or cannot be read, EINVAL if it does not fit. Blocks.
+ * the mappings. EIO if the file is shorter or cannot be read, EINVAL if it does not fit, ECANCELED if
+ * cancel (NULL: never) was set meanwhile. Blocks.
  */
 int enclave_memory_load(const struct enclave_memory *memory, int fd, uint64_t size, uint64_t offset,
-	struct nefs_error *err);
+	const atomic_bool *cancel, struct nefs_error *err);
 
 #endif

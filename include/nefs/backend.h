@@ -49,6 +49,7 @@ struct backend_config {
 	unsigned int boot_timeout;	      /* seconds to the heartbeat; 0: default formula */
 	uid_t uid; /* whose the enclave is: a simulated one's VM runs as they, if it can */
 	gid_t gid;
+	uid_t data_owner; /* whose the image is: reading it, and what comes of it, is their work */
 };
 
 /* What the device gave. */
@@ -120,7 +121,8 @@ int backend_start(struct backend *backend, const struct backend_config *config,
 	struct nefs_error *err);
 
 /*
- * Ends a launch in any phase. One that is still in a worker is cancelled at its next step. One that is
+ * Ends a launch in any phase. One that is still in a worker is cancelled at its next step, or while it
+ * reads its image. One that is
  * ending already goes on as it does, but a crash that was not told yet becomes a stop.
  */
 void backend_stop(struct backend_launch *launch);
@@ -153,11 +155,12 @@ struct backend_image_report {
 };
 
 /*
- * Reads, validates and measures a whole image (EINVAL with the reason if it is not a valid EIF).
- * Blocks: call it in a worker. The caller frees both texts.
+ * Reads, validates and measures a whole image. EINVAL with the reason if it is not a valid EIF, or, without
+ * reading it, if it is larger than all of this machine's memory, in which it can never run; ECANCELED once
+ * cancel (NULL: never) is set. Blocks: call it in a worker. The caller frees both texts.
  */
-int backend_image_describe(
-	int image_fd, struct backend_image_report *report, struct nefs_error *err);
+int backend_image_describe(int image_fd, const atomic_bool *cancel,
+	struct backend_image_report *report, struct nefs_error *err);
 
 /* ---- Rehearsing failures: backend=sim only, ENOTSUP elsewhere ---- */
 

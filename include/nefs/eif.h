@@ -9,6 +9,7 @@
 #define NEFS_EIF_H
 
 #include <nefs/error.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,6 +46,8 @@ struct eif_source {
 	 * Otherwise bytes behind the last section belong to the file and to its CRC.
 	 */
 	bool open_ended;
+	/* Reading all of it ends with ECANCELED once this is set; NULL, as both functions below leave it: never. */
+	const atomic_bool *cancel;
 	int fd;		    /* eif_source_fd */
 	const void *memory; /* eif_source_memory */
 	void *context;	    /* other readers */
@@ -93,7 +96,7 @@ struct eif {
  * Reads and validates an image in the order of docs/facts/eif.md §6, its CRC included. The signature
  * section's content is not looked into (eif_verify does), and a kernel of the wrong format is only
  * a warning here: what boots an image calls eif_check_kernel, too. EINVAL with the reason and the
- * figures; EIO if reading fails. Allocates nothing that the image asks for.
+ * figures; EIO if reading fails; ECANCELED. Allocates nothing that the image asks for.
  */
 int eif_read(const struct eif_source *source, struct eif *eif, struct nefs_error *err);
 
@@ -140,7 +143,7 @@ struct eif_pcrs {
 
 /*
  * eif_read, and the image's measurements from the same pass: each byte is read once. EINVAL for an
- * undecodable signature section, too; ENOMEM. Only a success leaves anything of use in *pcrs.
+ * undecodable signature section, too; ENOMEM; ECANCELED. Only a success leaves anything of use in *pcrs.
  */
 int eif_read_measured(const struct eif_source *source, struct eif *eif, struct eif_pcrs *pcrs,
 	struct nefs_error *err);

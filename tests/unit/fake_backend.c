@@ -60,8 +60,8 @@ int backend_image_length(
 	return 0;
 }
 
-int backend_image_describe(
-	int image_fd, struct backend_image_report *report, struct nefs_error *err)
+int backend_image_describe(int image_fd, const atomic_bool *cancel,
+	struct backend_image_report *report, struct nefs_error *err)
 {
 	report->measurements = strdup("PCR0 00\n");
 	report->info = strdup("{}\n");

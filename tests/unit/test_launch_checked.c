@@ -110,7 +110,7 @@ static void test_described_once(void)
 	int image = test_image(HOST, RAMDISK);
 	uint64_t before = bytes_read(), all;
 
-	CU_ASSERT_EQUAL_FATAL(backend_image_describe(image, &report, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(backend_image_describe(image, NULL, &report, &err), 0);
 	all = bytes_read() - before;
 	CU_ASSERT_TRUE(passes(image, 1, before, all));
 	free(report.measurements);

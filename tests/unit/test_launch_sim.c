@@ -280,7 +280,7 @@ static void test_image_report(void)
 	CU_ASSERT_FALSE(backend_image_plausible("\x7f"
 						"ELF",
 		4));
-	CU_ASSERT_EQUAL_FATAL(backend_image_describe(image, &report, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(backend_image_describe(image, NULL, &report, &err), 0);
 	CU_ASSERT_EQUAL(strncmp(report.measurements, "PCR0 ", 5), 0);
 	CU_ASSERT_PTR_NOT_NULL(strstr(report.measurements, "\nPCR1 "));
 	CU_ASSERT_PTR_NOT_NULL(
@@ -290,7 +290,7 @@ static void test_image_report(void)
 	free(report.measurements);
 	free(report.info);
 	CU_ASSERT_EQUAL(pwrite(image, "x", 1, 700), 1);
-	CU_ASSERT_EQUAL(backend_image_describe(image, &report, &err), -EINVAL);
+	CU_ASSERT_EQUAL(backend_image_describe(image, NULL, &report, &err), -EINVAL);
 	close_sim();
 }
 

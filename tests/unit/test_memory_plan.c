@@ -231,7 +231,7 @@ static void test_load(void)
 
 	memset(first, 0xee, sizeof(first));
 	memset(third, 0xee, sizeof(third));
-	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, sizeof(image), 1000, &err), 0);
+	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, sizeof(image), 1000, NULL, &err), 0);
 	CU_ASSERT_EQUAL(first[999], 0xee);
 	CU_ASSERT_EQUAL(memcmp(first + 1000, image, 24), 0);
 	CU_ASSERT_EQUAL(memcmp(second, image + 24, 1024), 0);
@@ -239,21 +239,23 @@ static void test_load(void)
 	CU_ASSERT_EQUAL(third[3000 - 24 - 1024], 0xee);
 
 	/* An offset that skips whole mappings. */
-	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, sizeof(image), 2048 + 16, &err), 0);
+	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, sizeof(image), 2048 + 16, NULL, &err), 0);
 	CU_ASSERT_EQUAL(memcmp(third + 16, image, sizeof(image)), 0);
 
 	/* The very end fits, one byte more does not. */
 	CU_ASSERT_EQUAL(
-		enclave_memory_load(&memory, fd, sizeof(image), memory.size - 3000, &err), 0);
+		enclave_memory_load(&memory, fd, sizeof(image), memory.size - 3000, NULL, &err), 0);
 	CU_ASSERT_EQUAL(
-		enclave_memory_load(&memory, fd, sizeof(image), memory.size - 2999, &err), -EINVAL);
-	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, sizeof(image), UINT64_MAX, &err), -EINVAL);
-	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, UINT64_MAX, 1000, &err), -EINVAL);
+		enclave_memory_load(&memory, fd, sizeof(image), memory.size - 2999, NULL, &err),
+		-EINVAL);
+	CU_ASSERT_EQUAL(
+		enclave_memory_load(&memory, fd, sizeof(image), UINT64_MAX, NULL, &err), -EINVAL);
+	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, UINT64_MAX, 1000, NULL, &err), -EINVAL);
 
 	/* The file became shorter. */
-	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, sizeof(image) + 1, 0, &err), -EIO);
+	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, sizeof(image) + 1, 0, NULL, &err), -EIO);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "shorter"));
-	CU_ASSERT_EQUAL(enclave_memory_load(&memory, -1, 16, 0, &err), -EIO);
+	CU_ASSERT_EQUAL(enclave_memory_load(&memory, -1, 16, 0, NULL, &err), -EIO);
 }
 
 static const CU_TestInfo tests[] = {
