@@ -39,6 +39,14 @@ void op_setattr(
 			return;
 		}
 	}
+	if (which & FUSE_SET_ATTR_UID) {
+		int failed = node_chown(node, wanted->st_uid);
+
+		if (failed) {
+			fuse_reply_err(req, -failed);
+			return;
+		}
+	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (which & FUSE_SET_ATTR_MODE)
 		node->mode = (node->mode & S_IFMT) | (wanted->st_mode & 07777);

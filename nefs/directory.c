@@ -193,11 +193,20 @@ bool directory_path(const struct node *node, char path[DIRECTORY_PATH_MAX])
 	return true;
 }
 
+/* Whatever the kernel still remembers by an id of it is nobody's: it may do so for as long as it likes. */
+static void forget_all(struct directory *directory)
+{
+	for (size_t i = 0; i < directory->control_count; i++)
+		node_forget(&directory->controls[i], UINT64_MAX);
+	node_forget(&directory->node, UINT64_MAX);
+}
+
 void directory_removed(struct directory *directory)
 {
 	directory->removed = true;
 	if (directory->parent)
 		directory_remove(directory->parent, &directory->node);
 	directory_drop_requests(directory);
+	forget_all(directory);
 	directory_unref(directory);
 }

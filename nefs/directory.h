@@ -44,7 +44,8 @@ bool directory_path(const struct node *node, char path[DIRECTORY_PATH_MAX]);
 
 /*
  * Its name is gone: it leaves its parent, its files answer ENODEV from now on, and who waits on them
- * is woken. Gives back the reference of the name.
+ * is woken. Gives back the references of the name and of the kernel's memory: it is gone now, unless a file
+ * of it is open, or it is referred to otherwise.
  */
 void directory_removed(struct directory *directory);
 

@@ -127,12 +127,10 @@ void enclave_tell(struct enclave *enclave, const char *event, const char *old_na
 
 /* ---- the directory ---- */
 
-/*
- * What nobody can read any more once the directory is gone. The object itself stays until the
- * kernel forgets its inodes.
- */
+/* What nobody can have any more once the directory is gone, though a file of it may still be open. */
 static void release_content(struct enclave *enclave)
 {
+	quota_give(nefs_take_ptr(enclave->user), QUOTA_ENCLAVES);
 	settings_release(&enclave->settings);
 	image_cancel_report(&enclave->image, fs_of(&enclave->directory)->workers);
 	image_release(&enclave->image);
@@ -239,6 +237,12 @@ static int check_unlink(struct directory *directory, const char *name, struct ne
 	return 0;
 }
 
+static int chown_enclave(struct directory *directory, uid_t uid)
+{
+	return quota_chown(
+		&directory->tree->quota, uid, QUOTA_ENCLAVES, &enclave_of(directory)->user, NULL);
+}
+
 static void drop_requests(struct directory *directory)
 {
 	parked_drop(&enclave_of(directory)->waiting, NULL, ENODEV);
@@ -250,6 +254,7 @@ static const struct directory_ops enclave_ops = {
 	.rename = rename_enclave,
 	.unlink = check_unlink,
 	.refused = tell_refusal,
+	.chown = chown_enclave,
 	.drop_requests = drop_requests,
 	.destroy = destroy,
 };
@@ -282,14 +287,23 @@ static int add_logs(struct enclave *enclave)
 int enclave_mkdir(struct directory *root, const char *name, mode_t mode, uid_t uid, gid_t gid,
 	struct node **made, struct nefs_error *err)
 {
+	struct quota_user *user;
 	struct enclave *enclave;
 	int failed = check_free(root, name, err);
 
 	if (failed)
 		return failed;
+	failed = quota_take(&root->tree->quota, uid, QUOTA_ENCLAVES, &user, err);
+	if (failed) {
+		nefs_error_prefix(err, "%s", name);
+		return failed;
+	}
 	enclave = calloc(1, sizeof(*enclave));
-	if (!enclave)
+	if (!enclave) {
+		quota_give(user, QUOTA_ENCLAVES);
 		return nefs_error_set(err, ENOMEM, "%s: out of memory for another enclave", name);
+	}
+	enclave->user = user;
 	LIST_INIT(&enclave->waiting);
 	directory_init(&enclave->directory, root->tree, &enclave_ops, mode & 07777, uid, gid);
 	staging_init(&enclave->staging, &enclave->directory);

@@ -33,6 +33,8 @@ struct enclave {
 	struct directory directory; /* first */
 	struct enclave_nodes files;
 	struct staging staging;
+	struct quota_user
+		*user; /* for whom it is counted (QUOTA_ENCLAVES), while it has a name; or NULL */
 
 	struct settings settings;
 	struct image image;
@@ -68,7 +70,7 @@ const struct state_meaning *enclave_meaning(const struct enclave *enclave);
 
 struct enclave *enclave_find(struct fs *fs, const char *name);
 
-/* mkdir(2) in the root: makes one (directory_ops). EEXIST, EINVAL for its name, ENOMEM. */
+/* mkdir(2) in the root: makes one (directory_ops). EEXIST, EINVAL for its name, EDQUOT, ENOMEM. */
 int enclave_mkdir(struct directory *root, const char *name, mode_t mode, uid_t uid, gid_t gid,
 	struct node **made, struct nefs_error *err);
 

@@ -26,6 +26,46 @@ static bool is_stream(const struct node *node)
 	return node->control && node->control->ops && node->control->ops->readable;
 }
 
+/*
+ * A caller has too many open files. Whose directory it is, and who may write there, finds that in `error`; anybody
+ * else may open what is readable as often as they like, and gets one line in the log.
+ */
+static void tell_too_many(
+	struct node *node, int flags, struct quota_user *user, struct nefs_error *err)
+{
+	const struct tree *tree = node->directory->tree;
+	bool writes = (flags & O_ACCMODE) != O_RDONLY;
+
+	if (node->name && (writes || tree->caller == node->directory->node.uid))
+		control_outcome(node->directory, node->name, err);
+	else if (quota_is_news(user, QUOTA_FILES))
+		node_log_refusal(node, tree->caller, err);
+}
+
+/* An open file of the caller's. 0 or a negative errno. */
+static int new_handle(struct node *node, int flags, struct handle **handle)
+{
+	struct tree *tree = node->directory->tree;
+	struct quota_user *user;
+	struct nefs_error err = { 0 };
+	int failed = quota_user_get(&tree->quota, tree->caller, &user, &err);
+
+	if (failed)
+		return failed;
+	failed = quota_charge(user, QUOTA_FILES, 1, &err);
+	if (failed) {
+		tell_too_many(node, flags, user, &err);
+		quota_user_put(user);
+		return failed;
+	}
+	*handle = handle_new(node, flags);
+	if (*handle)
+		(*handle)->user = user;
+	else
+		quota_give(user, QUOTA_FILES);
+	return *handle ? 0 : -ENOMEM;
+}
+
 int file_open(struct node *node, struct fuse_file_info *info)
 {
 	bool locked = node_page_locked(node);
@@ -34,9 +74,9 @@ int file_open(struct node *node, struct fuse_file_info *info)
 
 	if (node_gone(node))
 		return ENODEV;
-	handle = handle_new(node, info->flags);
-	if (!handle)
-		return ENOMEM;
+	failed = new_handle(node, info->flags, &handle);
+	if (failed)
+		return -failed;
 	failed = node->ops->open(handle);
 	if (failed) {
 		handle_free(handle);
@@ -62,6 +102,28 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 		fuse_reply_err(req, failed);
 	else if (fuse_reply_open(req, info) == -ENOENT)
 		handle_free(handle_of(info)); /* the caller was interrupted: no RELEASE will come */
+}
+
+/* A directory that is open stays what it is, without its name, too, and counts as a file does. */
+void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
+{
+	struct node *node = node_from_id(op_begin(req), ino);
+	struct handle *handle;
+	int failed = node && !node_gone(node) ? new_handle(node, info->flags, &handle) : -ENOENT;
+
+	if (failed) {
+		fuse_reply_err(req, -failed);
+		return;
+	}
+	info->fh = (uintptr_t)handle;
+	if (fuse_reply_open(req, info) == -ENOENT)
+		handle_free(handle);
+}
+
+void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
+{
+	handle_free(handle_of(info));
+	fuse_reply_err(req, 0);
 }
 
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)

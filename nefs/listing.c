@@ -92,9 +92,11 @@ static void list_entries(struct listing *listing, struct directory *directory, o
 void op_readdir(
 	fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info)
 {
-	struct directory *directory = node_from_id(op_tree(req), ino)->directory;
+	struct directory *directory = op_directory(req, ino);
 	struct listing listing = { .req = req, .size = size };
 
+	if (!directory)
+		return;
 	listing.buffer = malloc(size);
 	if (!listing.buffer) {
 		fuse_reply_err(req, ENOMEM);

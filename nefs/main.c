@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* nefs(8): sets up, serves, gives back. */
 #include "background.h"
+#include "bounds.h"
 #include "daemon.h"
 #include "mount_point.h"
 #include "privileges.h"
@@ -65,6 +66,8 @@ static int set_up(struct daemon *daemon, struct nefs_error *err)
 		return nefs_error_set(
 			err, -failed, "cannot set up the event loop: %s", strerror(-failed));
 	failed = spool_open(&fs->spool, options->spool, NULL, err);
+	if (!failed)
+		failed = bounds_set(&fs->tree.quota, options, fs->spool.directory, err);
 	/* Other daemons have been looked for by now, and there is no other thread yet. */
 	if (!failed)
 		failed = privileges_give_up(strcmp(options->backend.kind, "sim") == 0, err);

@@ -8,12 +8,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* The directory that a node id stands for. The kernel asks for names in directories only. */
-static struct directory *directory_at(fuse_req_t req, fuse_ino_t ino)
-{
-	return node_from_id(op_begin(req), ino)->directory;
-}
-
 /* What the kernel shall know of a node. */
 static void fill_entry(struct node *node, struct fuse_entry_param *entry)
 {
@@ -38,9 +32,12 @@ static void reply_entry(fuse_req_t req, struct node *node)
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct directory *directory = directory_at(req, parent);
-	struct node *node = directory->removed ? NULL : directory_find(directory, name);
+	struct directory *directory = op_directory(req, parent);
+	struct node *node;
 
+	if (!directory)
+		return;
+	node = directory->removed ? NULL : directory_find(directory, name);
 	if (!directory->removed && op_repeats(req))
 		node = text_log_before(directory, name, node);
 	if (node)
@@ -74,11 +71,13 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	const struct fuse_ctx *caller = fuse_req_ctx(req);
-	struct directory *directory = directory_at(req, parent);
+	struct directory *directory = op_directory(req, parent);
 	struct nefs_error err = { 0 };
 	struct node *made;
 	int failed;
 
+	if (!directory)
+		return;
 	if (!directory->ops->mkdir || directory->removed)
 		failed = nefs_error_set(&err, EPERM, "%.64s: cannot make a directory here", name);
 	else
@@ -94,10 +93,13 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct directory *directory = directory_at(req, parent);
-	struct node *node = directory_find(directory, name);
+	struct directory *directory = op_directory(req, parent);
 	struct nefs_error err = { 0 };
+	struct node *node;
 
+	if (!directory)
+		return;
+	node = directory_find(directory, name);
 	if (!node) {
 		fuse_reply_err(req, ENOENT);
 	} else if (!S_ISDIR(node->mode)) {
@@ -153,12 +155,15 @@ static struct node *make_file(fuse_req_t req, struct directory *directory, const
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	struct fuse_file_info *info)
 {
-	struct directory *directory = directory_at(req, parent);
+	struct directory *directory = op_directory(req, parent);
 	struct nefs_error err = { 0 };
-	struct node *node = make_file(req, directory, name, mode, &err);
 	struct fuse_entry_param entry;
+	struct node *node;
 	int failed;
 
+	if (!directory)
+		return;
+	node = make_file(req, directory, name, mode, &err);
 	if (!node) {
 		op_end(req, directory, name, &err);
 		return;
@@ -185,10 +190,12 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
 {
-	struct directory *directory = directory_at(req, parent);
+	struct directory *directory = op_directory(req, parent);
 	struct nefs_error err = { 0 };
 	struct node *node = NULL;
 
+	if (!directory)
+		return;
 	if (op_repeats(req)) {
 		node = text_log_made(directory, name);
 		if (node)
@@ -212,9 +219,11 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 
 static void refuse_link(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct directory *directory = directory_at(req, parent);
+	struct directory *directory = op_directory(req, parent);
 	struct nefs_error err = { 0 };
 
+	if (!directory)
+		return;
 	nefs_error_set(&err, EPERM, "%.64s: links cannot be made here", name);
 	op_end(req, directory, name, &err);
 }
@@ -249,10 +258,13 @@ static int unlink_row(struct directory *directory, struct node *row, struct nefs
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct directory *directory = directory_at(req, parent);
-	struct node *node = directory_find(directory, name);
+	struct directory *directory = op_directory(req, parent);
 	struct nefs_error err = { 0 };
+	struct node *node;
 
+	if (!directory)
+		return;
+	node = directory_find(directory, name);
 	if (!node) {
 		fuse_reply_err(req, ENOENT);
 		return;

@@ -5,6 +5,7 @@
 #include "tree.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <nefs/log.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,18 +172,59 @@ static void answer_stat(struct parked *parked, int result)
 	fuse_reply_attr(parked->req, &attributes, node_cache_seconds(node));
 }
 
+/*
+ * Counts a request that waits for its caller. False: they have too many that do, which is told once in the log,
+ * as who asks on and on must not fill it.
+ */
+static bool count_parked(
+	fuse_req_t req, const struct node *node, struct quota_user **user, int *code)
+{
+	const uid_t uid = fuse_req_ctx(req)->uid;
+	struct nefs_error err = { 0 };
+
+	if (quota_user_get(&node->directory->tree->quota, uid, user, &err) == 0 &&
+		quota_charge(*user, QUOTA_PARKED, 1, &err) == 0)
+		return true;
+	if (quota_is_news(*user, QUOTA_PARKED))
+		node_log_refusal(node, uid, &err);
+	quota_user_put(*user);
+	*code = err.code;
+	return false;
+}
+
+/* As parked_add; with too many that wait already NULL, too, and *code is the errno to be answered. */
+static struct parked *park(
+	struct parked_list *list, fuse_req_t req, const struct node *node, int *code)
+{
+	struct quota_user *user;
+	struct parked *parked;
+
+	*code = 0;
+	if (!count_parked(req, node, &user, code))
+		return NULL;
+	parked = parked_add(list, req);
+	if (parked)
+		parked->user = user;
+	else
+		quota_give(user, QUOTA_PARKED);
+	return parked;
+}
+
 void node_answer_stat(fuse_req_t req, struct node *node)
 {
 	struct stat attributes;
 	struct parked *parked;
+	int code = 0;
 
 	if (node->ops && node->ops->settled && !node->ops->settled(node)) {
-		parked = parked_add(&node->stats, req);
-		if (!parked)
+		parked = park(&node->stats, req, node, &code);
+		if (parked) {
+			parked->context = node;
+			parked->answer = answer_stat;
+		}
+		/* Who may not wait gets what is known now. */
+		if (!code)
 			return;
-		parked->context = node;
-		parked->answer = answer_stat;
-		return;
 	}
 	node_stat(node, &attributes);
 	fuse_reply_attr(req, &attributes, node_cache_seconds(node));
@@ -358,6 +400,35 @@ void directory_unref(struct directory *directory)
 		directory->ops->destroy(directory);
 }
 
+int node_chown(struct node *node, uid_t uid)
+{
+	const struct directory *directory = node->directory;
+
+	if (uid == node->uid)
+		return 0;
+	if (node->ops)
+		return node->ops->chown ? node->ops->chown(node, uid) : 0;
+	/* One without a name counts for nobody. */
+	if (directory->removed)
+		return 0;
+	return directory->ops->chown ? directory->ops->chown(node->directory, uid) : 0;
+}
+
+void node_log_refusal(const struct node *node, uid_t uid, const struct nefs_error *err)
+{
+	const struct directory *directory = node->directory;
+
+	log_event(directory->tree->log, &(struct log_event){
+						.event = "refused",
+						.enclave = directory->node.name,
+						.file = node->name,
+						.error = err->text,
+						.errno_code = err->code,
+						.uid = uid,
+						.has_uid = true,
+					});
+}
+
 void node_drop_requests(struct node *node)
 {
 	wake_pollers(node);
@@ -396,6 +467,7 @@ void handle_free(struct handle *handle)
 	if (handle->poll)
 		fuse_pollhandle_destroy(handle->poll);
 	text_unref(handle->text);
+	quota_give(handle->user, QUOTA_FILES);
 	free(handle);
 	if (!gone)
 		node_check_idle(node);
@@ -413,12 +485,15 @@ void handle_park_read(fuse_req_t req, struct handle *handle, size_t size, off_t 
 void handle_wait_read(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
 {
 	struct parked *parked;
+	int code;
 
 	if (handle->paging && !handle->node->steady) {
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
-	parked = parked_add(&handle->node->parked, req);
+	parked = park(&handle->node->parked, req, handle->node, &code);
+	if (code)
+		fuse_reply_err(req, code);
 	if (!parked)
 		return;
 	parked->paging = handle->paging;

@@ -5,8 +5,9 @@
  *
  * A directory owns its control files (one allocation, a node per row of its table) and is kept by
  * reference counting: one for its name, one for each of its nodes that the kernel remembers, one
- * for each open handle, launch and piece of work. After rmdir it lives on, unnamed, until the last
- * of these is gone; its control files answer ENODEV then, as kernfs does. Its names: directory.h.
+ * for each open handle, launch and piece of work. rmdir ends the first and the second kind: it lives on,
+ * unnamed, while a file of it is open or work is under way, and its control files answer ENODEV then, as kernfs
+ * does. What the kernel asks by an id of a directory that is gone is answered with ESTALE. Its names: directory.h.
  */
 #ifndef NEFS_NODE_H
 #define NEFS_NODE_H
@@ -21,6 +22,7 @@ struct control;
 struct directory;
 struct handle;
 struct node;
+struct quota_user;
 struct staging;
 struct text;
 struct text_log;
@@ -68,6 +70,8 @@ struct node_ops {
 	 * is the file's to bound. The node is `uncached` meanwhile. NULL: it always is.
 	 */
 	bool (*settled)(struct node *node);
+	/* It is about to be this user's: 0 or a negative errno, and it stays whose it is. May be NULL. */
+	int (*chown)(struct node *node, uid_t uid);
 	/* Its mode or its owner was changed. May be NULL. */
 	void (*owned)(struct node *node);
 	/* After node_changed did its part. May be NULL. */
@@ -115,6 +119,8 @@ struct directory_ops {
 	 */
 	void (*refused)(struct directory *directory, const char *file, uid_t uid,
 		const struct nefs_error *err);
+	/* It is about to be this user's: 0 or a negative errno. NULL: that changes nothing. */
+	int (*chown)(struct directory *directory, uid_t uid);
 	/* The mount ends: answers the requests that it keeps itself with ENODEV. */
 	void (*drop_requests)(struct directory *directory);
 	/* Nothing refers to it any more: frees what it is embedded in. NULL: nothing to do. */
@@ -160,8 +166,9 @@ struct handle {
 	bool paging; /* what is being read or written is a page of the kernel's cache */
 	int asked;   /* of open(2) */
 	uid_t opener;
-	bool gone;     /* its file was removed or made anew: ENODEV */
-	uint64_t seen; /* node->changes when last read; 0: never */
+	struct quota_user *user; /* for whom it is counted (QUOTA_FILES); NULL: for nobody */
+	bool gone;		 /* its file was removed or made anew: ENODEV */
+	uint64_t seen;		 /* node->changes when last read; 0: never */
 	struct fuse_pollhandle *poll;
 
 	/* Text files: what a read at offset 0 found, for the reads that continue it. */
@@ -181,10 +188,7 @@ void node_init(struct node *node, const struct node_ops *ops, struct directory *
 /* It is about to be freed. */
 void node_end(struct node *node);
 
-/*
- * The node id for the kernel. NULL: there is none any more, as the file was made anew, or is gone. A
- * directory that the kernel remembers is always there.
- */
+/* The node id for the kernel. NULL: there is none any more, as the file was made anew, or is gone. */
 fuse_ino_t node_id(const struct node *node);
 struct node *node_from_id(struct tree *tree, fuse_ino_t id);
 
@@ -240,6 +244,12 @@ void node_drop_pages(struct node *node);
 
 /* Does a read for the page cache wait? Its page is locked for as long. */
 bool node_page_locked(const struct node *node);
+
+/* Its owner is to be this user: 0 or a negative errno. */
+int node_chown(struct node *node, uid_t uid);
+
+/* A line in the log: this user was refused to open or to read it. */
+void node_log_refusal(const struct node *node, uid_t uid, const struct nefs_error *err);
 
 /* Wakes its pollers and answers its parked reads with ENODEV. */
 void node_drop_requests(struct node *node);

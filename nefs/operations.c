@@ -3,6 +3,7 @@
 #include "operations.h"
 #include "control.h"
 #include "notifier.h"
+#include <errno.h>
 
 static void op_init(void *userdata, struct fuse_conn_info *connection)
 {
@@ -37,6 +38,15 @@ struct tree *op_begin(fuse_req_t req)
 	return tree;
 }
 
+struct directory *op_directory(fuse_req_t req, fuse_ino_t ino)
+{
+	struct node *node = node_from_id(op_begin(req), ino);
+
+	if (!node)
+		fuse_reply_err(req, ENOENT);
+	return node ? node->directory : NULL;
+}
+
 void op_end(
 	fuse_req_t req, struct directory *directory, const char *name, const struct nefs_error *err)
 {
@@ -69,7 +79,9 @@ const struct fuse_lowlevel_ops tree_operations = {
 	.rename = op_rename,
 	.symlink = op_symlink,
 	.link = op_link,
+	.opendir = op_opendir,
 	.readdir = op_readdir,
+	.releasedir = op_releasedir,
 	.open = op_open,
 	.read = op_read,
 	.write = op_write,

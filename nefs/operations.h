@@ -31,6 +31,8 @@ void op_read(
 	fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info);
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
 	struct fuse_file_info *info);
+void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info);
+void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info);
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info);
 void op_poll(
 	fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info, struct fuse_pollhandle *poll);
@@ -48,6 +50,12 @@ struct tree *op_tree(fuse_req_t req);
 
 /* The same for a request that may be refused: the tree knows from here on whose it is. */
 struct tree *op_begin(fuse_req_t req);
+
+/*
+ * The directory of a node id, for a request about a name in it: as op_begin. NULL: it was removed, in which there
+ * is no name, and the request is answered so.
+ */
+struct directory *op_directory(fuse_req_t req, fuse_ino_t ino);
 
 /* Is it the notifier's, which repeats a rotation (text_log.h)? */
 bool op_repeats(fuse_req_t req);

@@ -23,6 +23,10 @@
 		text "=%s", offsetof(struct options, member), 0                                    \
 	}
 
+/* What a user may have if no option says otherwise. */
+#define USER_ENCLAVES 256
+#define USER_FILES    1024
+
 /* Of a mount point in its spool directory's name, which has 255 bytes at most. */
 #define SPOOL_NAME_MAX 200U
 
@@ -47,6 +51,9 @@ static const struct fuse_opt table[] = {
 	TEXT("device", device),
 	TEXT("spool", spool),
 	TEXT("group", group),
+	TEXT("user_enclaves", user_enclaves),
+	TEXT("user_files", user_files),
+	TEXT("user_bytes", user_bytes),
 	TEXT("heartbeat", heartbeat),
 	TEXT("arch", arch),
 	TEXT("sim_cpus", sim_cpus),
@@ -156,6 +163,49 @@ static int check_backend(struct options *options, struct nefs_error *err)
 			err, EINVAL, "sim_vm=%s: it is qemu or none", options->sim_vm);
 	backend->sim_vm_none = options->sim_vm && strcmp(options->sim_vm, "none") == 0;
 	return 0;
+}
+
+/* "no" for no bound. 0 is refused: it may be meant to say either. */
+static bool is_no(const char *text)
+{
+	return strcmp(text, "no") == 0;
+}
+
+static int find_bound(const char *name, const char *text, uint64_t *bound, struct nefs_error *err)
+{
+	int failed;
+
+	if (!text)
+		return 0;
+	if (is_no(text)) {
+		*bound = 0;
+		return 0;
+	}
+	failed = value_number(text, 1, UINT32_MAX, bound, err);
+	if (failed)
+		nefs_error_prefix(err, "%s", name);
+	return failed;
+}
+
+static int check_bounds(struct options *options, struct nefs_error *err)
+{
+	uint64_t *each = options->bounds.each;
+	const char *bytes = options->user_bytes;
+	int failed;
+
+	each[QUOTA_ENCLAVES] = USER_ENCLAVES;
+	each[QUOTA_FILES] = USER_FILES;
+	options->default_user_bytes = !bytes;
+	failed = find_bound("user_enclaves", options->user_enclaves, &each[QUOTA_ENCLAVES], err);
+	if (!failed)
+		failed = find_bound("user_files", options->user_files, &each[QUOTA_FILES], err);
+	if (!failed && bytes && !is_no(bytes)) {
+		failed = value_size(bytes, 1, INT64_MAX, &each[QUOTA_BYTES], err);
+		if (failed)
+			nefs_error_prefix(err, "user_bytes");
+	}
+	each[QUOTA_PARKED] = QUOTA_PARKED_PER_FILE * each[QUOTA_FILES];
+	return failed;
 }
 
 /* The mount point as one name, ! for each slash; of a long one the end, and a hash of all (FNV-1a). */
@@ -277,6 +327,8 @@ int options_parse(struct fuse_args *args, struct options *options, struct nefs_e
 	if (!failed)
 		failed = check_backend(options, err);
 	if (!failed)
+		failed = check_bounds(options, err);
+	if (!failed)
 		failed = find_group(options, err);
 	options->default_spool = !options->spool;
 	if (!failed && !options->spool)
@@ -330,6 +382,9 @@ void options_print_help(const char *program)
 	       "    -o device=PATH        kernel: the device node\n"
 	       "    -o spool=DIR          where images are kept while mounted (private, 0700)\n"
 	       "    -o group=NAME         members of this group may make enclaves\n"
+	       "    -o user_enclaves=N    enclaves of one user, but root (256), or no: any number\n"
+	       "    -o user_files=N       files that one user may have open or staged (1024), or no\n"
+	       "    -o user_bytes=SIZE    images and staged files of one user (half of the free spool), or no\n"
 	       "    -o heartbeat=yes|no   kernel: an enclave runs once it has reported in (yes), or\n"
 	       "                          as soon as it was started\n"
 	       "    -o arch=host|any      kernel: images for this machine (host), or for any\n"
@@ -353,6 +408,9 @@ void options_release(struct options *options)
 	free(options->surplus);
 	free(options->kind);
 	free(options->device);
+	free(options->user_enclaves);
+	free(options->user_files);
+	free(options->user_bytes);
 	free(options->sim_cpus);
 	free(options->sim_memory);
 	free(options->sim_vm);

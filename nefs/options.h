@@ -3,6 +3,7 @@
 #ifndef NEFS_OPTIONS_H
 #define NEFS_OPTIONS_H
 
+#include "quota.h"
 #include <fuse_opt.h>
 #include <nefs/backend.h>
 #include <nefs/error.h>
@@ -26,6 +27,10 @@ struct options {
 	char *fsname;  /* -o fsname=: a source, if none was given otherwise */
 	char *surplus; /* a word too many */
 	char *heartbeat, *arch;
+	char *user_enclaves, *user_files, *user_bytes;
+	struct quota_limits
+		bounds; /* of these; what depends on the machine is not in it (bounds.h) */
+	bool default_user_bytes;
 	char *sim_cpus, *sim_memory, *sim_vm, *sim_reply_timeout;
 	struct backend_options backend;
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "parked.h"
+#include "quota.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -10,6 +11,7 @@ static void answer(struct parked *parked, int result)
 		parked->answer(parked, result);
 	else
 		fuse_reply_err(parked->req, -result);
+	quota_give(parked->user, QUOTA_PARKED);
 	free(parked);
 }
 
@@ -64,6 +66,7 @@ void parked_retry(struct parked_list *list, void (*again)(const struct parked *w
 		struct parked copy = *parked;
 
 		LIST_REMOVE(parked, siblings);
+		quota_give(parked->user, QUOTA_PARKED);
 		free(parked);
 		again(&copy);
 	}

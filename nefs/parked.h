@@ -12,6 +12,7 @@
 #include <sys/queue.h>
 
 struct handle;
+struct quota_user;
 
 LIST_HEAD(parked_list, parked);
 
@@ -26,6 +27,8 @@ struct parked {
 	void *context; /* for answer */
 	int kind;      /* for the owner of the list */
 	bool paging;   /* reads: for the kernel's page cache (node.h) */
+	struct quota_user
+		*user; /* for whom it is counted (QUOTA_PARKED), until it is answered; or NULL */
 };
 
 /*

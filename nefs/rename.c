@@ -224,17 +224,19 @@ static int check(const struct renaming *renaming, struct nefs_error *err)
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 	const char *new_name, unsigned int flags)
 {
-	struct tree *tree = op_begin(req);
-	struct renaming renaming = { .from = node_from_id(tree, parent)->directory,
-		.to = node_from_id(tree, new_parent)->directory,
-		.name = name,
-		.new_name = new_name,
-		.flags = flags };
+	struct renaming renaming = { .name = name, .new_name = new_name, .flags = flags };
 	struct nefs_error err = { 0 };
-	struct node *row = directory_row(renaming.to, new_name);
-	struct node *node = directory_find(renaming.from, name);
+	struct node *row, *node;
 	int failed;
 
+	renaming.from = op_directory(req, parent);
+	if (!renaming.from)
+		return;
+	renaming.to = op_directory(req, new_parent);
+	if (!renaming.to)
+		return;
+	row = directory_row(renaming.to, new_name);
+	node = directory_find(renaming.from, name);
 	if (op_repeats(req)) {
 		fuse_reply_err(req, text_log_moved(renaming.from, name, new_name) ? 0 : ENOENT);
 		return;

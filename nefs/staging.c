@@ -145,8 +145,16 @@ static void staged_idle(struct node *node)
 
 	node_end(node);
 	LIST_REMOVE(staged, known);
+	node->directory->staging->count--;
 	spool_file_unref(staged->file);
+	quota_give(staged->user, QUOTA_FILES);
 	free(staged);
+}
+
+static int chown_staged(struct node *node, uid_t uid)
+{
+	return quota_chown(
+		&node->directory->tree->quota, uid, QUOTA_FILES, &staged_of(node)->user, NULL);
 }
 
 static const struct node_ops staged_node_ops = {
@@ -155,6 +163,7 @@ static const struct node_ops staged_node_ops = {
 	.write = write_staged,
 	.resize = resize_staged,
 	.allocate = allocate_staged,
+	.chown = chown_staged,
 	.poll = poll_staged,
 	.size = staged_size,
 	.idle = staged_idle,
@@ -165,15 +174,21 @@ struct staged *staged_of(struct node *node)
 	return node->ops == &staged_node_ops ? (struct staged *)node : NULL;
 }
 
-/* One without a name, of this file, which is its own then; NULL: out of memory, and it stays the caller's. */
-static struct staged *staged_new(
-	struct directory *directory, struct spool_file *file, mode_t mode, uid_t uid, gid_t gid)
+/* One without a name, of this file, which is its own then. If that fails it stays the caller's: EDQUOT, ENOMEM. */
+static int staged_new(struct directory *directory, struct spool_file *file, mode_t mode, uid_t uid,
+	gid_t gid, struct staged **result, struct nefs_error *err)
 {
 	struct staged *staged = calloc(1, sizeof(*staged));
 	struct timespec now;
+	int failed;
 
 	if (!staged)
-		return NULL;
+		return nefs_error_set(err, ENOMEM, "out of memory for a staged file");
+	failed = quota_take(&directory->tree->quota, uid, QUOTA_FILES, &staged->user, err);
+	if (failed) {
+		free(staged);
+		return failed;
+	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	staged->file = file;
 	node_init(&staged->node, &staged_node_ops, directory, S_IFREG | (mode & 07777), uid, gid,
@@ -181,7 +196,9 @@ static struct staged *staged_new(
 	/* It may become a control file by a rename that the kernel does not look through. */
 	staged->node.uncached = true;
 	LIST_INSERT_HEAD(&directory->staging->known, staged, known);
-	return staged;
+	directory->staging->count++;
+	*result = staged;
+	return 0;
 }
 
 /* Gives it a name, or, without memory for that, frees it. */
@@ -193,7 +210,6 @@ static int give_name(struct staged *staged, const char *name, struct nefs_error 
 		node_check_idle(&staged->node);
 		return nefs_error_set(err, ENOMEM, "out of memory for a staged file");
 	}
-	directory->staging->count++;
 	return 0;
 }
 
@@ -207,10 +223,11 @@ int staged_create(struct directory *directory, const char *name, mode_t mode, ui
 		failed = spool_file_new(directory->tree->spool, &file, err);
 	if (failed)
 		return failed;
-	*result = staged_new(directory, file, mode, uid, gid);
-	if (!*result) {
+	failed = staged_new(directory, file, mode, uid, gid, result, err);
+	if (failed) {
 		spool_file_unref(file);
-		return nefs_error_set(err, ENOMEM, "out of memory for a staged file");
+		nefs_error_prefix(err, "%s", name);
+		return failed;
 	}
 	return give_name(*result, name, err);
 }
@@ -220,7 +237,6 @@ void staged_unlink(struct staged *staged)
 	struct node *node = &staged->node;
 
 	directory_remove(node->directory, node);
-	node->directory->staging->count--;
 	node_check_idle(node);
 }
 
@@ -261,15 +277,17 @@ int staged_backup(struct node *row, struct directory *to, const char *name, stru
 
 	if (target && !staged_of(target))
 		return nefs_error_set(err, EISDIR, "%.64s is a directory", name);
-	failed = target ? 0 : check_count(to, name, err);
+	/* What has the name goes, unless it is open. */
+	failed = target && LIST_EMPTY(&target->handles) ? 0 : check_count(to, name, err);
 	if (!failed)
 		failed = file_of_row(row, &file, err);
 	if (failed)
 		return failed;
-	staged = staged_new(to, file, row->mode, row->uid, row->gid);
-	if (!staged) {
+	failed = staged_new(to, file, row->mode, row->uid, row->gid, &staged, err);
+	if (failed) {
 		spool_file_unref(file);
-		return nefs_error_set(err, ENOMEM, "out of memory for a staged file");
+		nefs_error_prefix(err, "%s", name);
+		return failed;
 	}
 	staged->node.atime = row->atime;
 	staged->node.mtime = row->mtime;

@@ -10,7 +10,7 @@
 #include "node.h"
 #include "spool.h"
 
-/* Most names staged in one directory. */
+/* Most that is staged in one directory: what has no name and is open counts as well. */
 #define STAGED_COUNT_MAX 64
 
 LIST_HEAD(staged_list, staged);
@@ -18,14 +18,15 @@ LIST_HEAD(staged_list, staged);
 /* What is staged in a directory: a member of the object that the directory is in. */
 struct staging {
 	struct staged_list known; /* all files, until they are freed */
-	unsigned int count;	  /* of names: files, and directories of such */
+	unsigned int count;	  /* of these, and of directories of such */
 };
 
 struct staged {
 	struct node node;	  /* first */
 	LIST_ENTRY(staged) known; /* in its directory's staging */
 	struct spool_file *file;
-	struct node *row; /* the control file whose outcome its rename waits for */
+	struct quota_user *user; /* for whom it is counted (QUOTA_FILES); or NULL */
+	struct node *row;	 /* the control file whose outcome its rename waits for */
 };
 
 /* Lets files be staged in a directory. */
@@ -35,7 +36,7 @@ void staging_init(struct staging *staging, struct directory *directory);
 int staging_check(struct directory *directory, const char *name, struct nefs_error *err);
 
 /*
- * Makes a file. ENOSPC beyond STAGED_COUNT_MAX or what the spool says, EEXIST, ENAMETOOLONG, ENOMEM;
+ * Makes a file. ENOSPC beyond STAGED_COUNT_MAX or what the spool says, EDQUOT, EEXIST, ENAMETOOLONG, ENOMEM;
  * EPERM where nothing can be staged.
  */
 int staged_create(struct directory *directory, const char *name, mode_t mode, uid_t uid, gid_t gid,

@@ -4,16 +4,22 @@
 #include "staging.h"
 #include "tree.h"
 #include <errno.h>
+#include <nefs/cleanup.h>
 #include <stdlib.h>
 
 struct staging_directory {
 	struct directory directory; /* first */
 	struct directory *home;	    /* whose staging this is a part of; referred to */
+	struct quota_user *user;    /* for whom it is counted (QUOTA_FILES); or NULL */
 };
 
+/* What is in it may be open, and keeps it: that counts by itself. */
 static void take_name(struct directory *directory)
 {
+	struct staging_directory *staging = (struct staging_directory *)directory;
+
 	directory->staging->count--;
+	quota_give(nefs_take_ptr(staging->user), QUOTA_FILES);
 	directory_removed(directory);
 }
 
@@ -28,14 +34,23 @@ static int rmdir_staging(struct directory *directory, struct nefs_error *err)
 
 static void destroy_staging(struct directory *directory)
 {
-	struct directory *home = ((struct staging_directory *)directory)->home;
+	struct staging_directory *staging = (struct staging_directory *)directory;
+	struct directory *home = staging->home;
 
-	free(directory);
+	quota_give(staging->user, QUOTA_FILES);
+	free(staging);
 	directory_unref(home);
+}
+
+static int chown_staging(struct directory *directory, uid_t uid)
+{
+	return quota_chown(&directory->tree->quota, uid, QUOTA_FILES,
+		&((struct staging_directory *)directory)->user, NULL);
 }
 
 static const struct directory_ops staging_ops = {
 	.rmdir = rmdir_staging,
+	.chown = chown_staging,
 	.destroy = destroy_staging,
 };
 
@@ -43,13 +58,22 @@ int staging_mkdir(struct directory *directory, const char *name, mode_t mode, ui
 	struct node **result, struct nefs_error *err)
 {
 	struct staging_directory *made;
+	struct quota_user *user;
 	int failed = staging_check(directory, name, err);
 
 	if (failed)
 		return failed;
+	failed = quota_take(&directory->tree->quota, uid, QUOTA_FILES, &user, err);
+	if (failed) {
+		nefs_error_prefix(err, "%s", name);
+		return failed;
+	}
 	made = calloc(1, sizeof(*made));
-	if (!made)
+	if (!made) {
+		quota_give(user, QUOTA_FILES);
 		return nefs_error_set(err, ENOMEM, "out of memory for a directory");
+	}
+	made->user = user;
 	directory_init(&made->directory, directory->tree, &staging_ops, mode & 07777, uid, gid);
 	made->home = directory;
 	directory_ref(directory);

@@ -491,13 +491,16 @@ struct node *text_log_made(struct directory *directory, const char *name)
 void text_log_unlink(struct text_log *log)
 {
 	struct text_segment *older = nefs_take_ptr(log->older),
-			    *current = nefs_take_ptr(log->current);
+			    *current = nefs_take_ptr(log->current), *segment;
 
 	give_names(log);
 	if (older)
 		drop(older);
 	if (current)
 		drop(current);
+	/* What is open of them answers ENODEV now, or will: its text is nobody's. */
+	LIST_FOREACH(segment, &log->segments, siblings)
+	give_back_text(segment);
 }
 
 void text_log_reveal(struct text_log *log)

@@ -8,6 +8,7 @@
 #define NEFS_TREE_H
 
 #include "node.h"
+#include "quota.h"
 #include <stdio.h>
 
 struct log;
@@ -27,8 +28,9 @@ struct tree {
 	struct spool *spool;	      /* where staged files are */
 	struct log *log;	      /* NULL: refusals are not logged */
 	struct node_ids ids;
-	uint64_t last_ino; /* given to a node; the root's is 1, FUSE_ROOT_ID */
-	uid_t caller;	   /* whose request is being served, or TREE_NO_CALLER */
+	uint64_t last_ino;  /* given to a node; the root's is 1, FUSE_ROOT_ID */
+	uid_t caller;	    /* whose request is being served, or TREE_NO_CALLER */
+	struct quota quota; /* what users have in it */
 	/* What control files are rendered with, kept: a new stream zeroes 8 KiB first. NULL at first. */
 	FILE *render;
 	char *rendered;

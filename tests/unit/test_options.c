@@ -69,6 +69,37 @@ static void test_defaults(void)
 	CU_ASSERT_TRUE(options.default_spool && *options.spool == '/');
 	CU_ASSERT_EQUAL(options.gid, (gid_t)-1);
 	CU_ASSERT_FALSE(options.foreground || options.debug || options.help || options.version);
+	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_ENCLAVES], 256);
+	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_FILES], 1024);
+	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_PARKED], 4096);
+	CU_ASSERT_TRUE(options.default_user_bytes);
+	release(&options, &args);
+}
+
+static void test_bounds(void)
+{
+	struct nefs_error err = { 0 };
+	struct options options;
+	struct fuse_args args;
+
+	CU_ASSERT_EQUAL(
+		parse((const char *const[]){ "POINT", "-o",
+			      "user_enclaves=1,user_files=0x10,user_bytes=2M,user=me", NULL },
+			&options, &args, &err),
+		0);
+	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_ENCLAVES], 1);
+	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_FILES], 16);
+	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_PARKED], 64);
+	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_BYTES], 2 << 20);
+	CU_ASSERT_FALSE(options.default_user_bytes);
+	release(&options, &args);
+	CU_ASSERT_EQUAL(parse((const char *const[]){ "POINT", "-o",
+				      "user_enclaves=no,user_files=no,user_bytes=no", NULL },
+				&options, &args, &err),
+		0);
+	for (size_t i = 0; i < QUOTA_KINDS; i++)
+		CU_ASSERT_EQUAL(options.bounds.each[i], 0);
+	CU_ASSERT_FALSE(options.default_user_bytes);
 	release(&options, &args);
 }
 
@@ -170,6 +201,13 @@ static void test_refusals(void)
 		{ { "POINT", "-o", "sim_vm=kvm" }, "qemu or none" },
 		{ { "POINT", "-o", "sim_reply_timeout=0" }, "sim_reply_timeout" },
 		{ { "POINT", "-o", "heartbeat=1" }, "yes or no" },
+		{ { "POINT", "-o", "user_enclaves=0" }, "user_enclaves" },
+		{ { "POINT", "-o", "user_enclaves=none" }, "user_enclaves" },
+		{ { "POINT", "-o", "user_enclaves=4294967296" }, "user_enclaves" },
+		{ { "POINT", "-o", "user_files=-1" }, "user_files" },
+		{ { "POINT", "-o", "user_files=1K" }, "user_files" },
+		{ { "POINT", "-o", "user_bytes=0" }, "user_bytes" },
+		{ { "POINT", "-o", "user_bytes=half" }, "user_bytes" },
 		{ { "POINT", "-o", "arch=x86_64" }, "host or any" },
 		{ { "POINT", "-o", "group=no such group" }, "groupadd" },
 	};
@@ -236,6 +274,7 @@ static void test_relative_paths(void)
 
 static const CU_TestInfo tests[] = {
 	{ "has defaults", test_defaults },
+	{ "bounds of users", test_bounds },
 	{ "takes flags in any order", test_flags },
 	{ "takes a source and a mount point", test_words },
 	{ "leaves to libfuse what is not for others", test_what_others_read },

@@ -375,10 +375,13 @@ static void test_open_files(void)
 	op_open(next(), value, &info);
 	CU_ASSERT_TRUE(memory_failed());
 	CHECK_ERROR(ENOMEM);
-	node_remember(row("value"));
+	op_open(next(), node_id(row("stream")), &stream);
 	CU_ASSERT_EQUAL(directory->ops->rmdir(directory, NULL), 0);
 	op_open(next(), value, &info);
 	CHECK_ERROR(ENODEV);
+	op_release(next(), 0, &stream);
+	op_open(next(), value, &info);
+	CHECK_ERROR(ESTALE);
 }
 
 static void park(fuse_req_t request, struct handle *handle, size_t size, off_t offset)
@@ -542,6 +545,7 @@ static void test_listing(void)
 {
 	static const size_t sizes[] = { 32, 64, 100, 1000, 4096 };
 	char whole[LISTED_MAX * 8], pieces[LISTED_MAX * 8];
+	struct fuse_file_info info = { .flags = O_RDONLY };
 	struct node *made = NULL;
 
 	for (int i = 0; i < 20; i++) {
@@ -563,9 +567,10 @@ static void test_listing(void)
 	op_readdir(next(), ino, 4096, 0, NULL);
 	CU_ASSERT_TRUE(memory_failed());
 	CHECK_ERROR(ENOMEM);
-	node_remember(&directory->node);
+	op_open(next(), node_id(row("value")), &info);
 	CU_ASSERT_EQUAL(directory->ops->rmdir(directory, NULL), 0);
 	CU_ASSERT_EQUAL(list(ino, 4096, pieces), 0);
+	op_release(next(), 0, &info);
 }
 
 static const CU_TestInfo tests[] = {
