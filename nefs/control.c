@@ -19,19 +19,23 @@
 
 /* ---- values ---- */
 
-/* Into tree->rendered. 0 or -ENOMEM. */
+/* Into tree->render. 0 or -ENOMEM. */
 static int render(struct node *node)
 {
 	struct tree *tree = node->directory->tree;
 
-	if (!tree->render)
-		tree->render = open_memstream(&tree->rendered, &tree->rendered_size);
-	if (!tree->render)
+	if (!tree->render.out && text_stream_open(&tree->render))
 		return -ENOMEM;
-	rewind(tree->render);
+	text_stream_begin(&tree->render);
+	tree->render_failed = false;
 	if (node->control->show)
-		node->control->show(node, tree->render);
-	return fflush(tree->render) ? -ENOMEM : 0;
+		node->control->show(node, tree->render.out);
+	return text_stream_end(&tree->render) || tree->render_failed ? -ENOMEM : 0;
+}
+
+void control_show_failed(struct node *node)
+{
+	node->directory->tree->render_failed = true;
 }
 
 int control_render(struct node *node, char **text, size_t *size)
@@ -40,12 +44,11 @@ int control_render(struct node *node, char **text, size_t *size)
 
 	if (render(node))
 		return -ENOMEM;
-	*size = tree->rendered_size;
+	*size = tree->render.size;
 	*text = malloc(*size + 1);
 	if (!*text)
 		return -ENOMEM;
-	memcpy(*text, tree->rendered, *size);
-	(*text)[*size] = '\0';
+	memcpy(*text, tree->render.text, *size + 1);
 	return 0;
 }
 
@@ -187,7 +190,7 @@ void control_read_text(fuse_req_t req, struct handle *handle, size_t size, off_t
 	struct text *text;
 
 	if (control_wants_text(handle, offset)) {
-		text = render(handle->node) ? NULL : text_new(tree->rendered, tree->rendered_size);
+		text = render(handle->node) ? NULL : text_new(tree->render.text, tree->render.size);
 		if (!text) {
 			fuse_reply_err(req, ENOMEM);
 			return;
@@ -306,8 +309,11 @@ static void park_write(fuse_req_t req, struct node *node, size_t size)
 		return;
 	}
 	parked = node->control->ops->park(node, req);
-	if (!parked)
+	if (!parked) {
+		/* Nor has it failed: it can only not be waited for. */
+		fuse_reply_write(req, size);
 		return;
+	}
 	parked->size = size;
 	parked->answer = answer_write;
 }
@@ -442,7 +448,7 @@ static uint64_t control_size(struct node *node)
 	/* What makes its text by itself has none to be measured before it is read. */
 	if (ops && ops->read)
 		return 0;
-	return render(node) ? 0 : node->directory->tree->rendered_size;
+	return render(node) ? 0 : (uint64_t)node->directory->tree->render.size;
 }
 
 static bool control_settled(struct node *node)

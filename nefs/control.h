@@ -42,8 +42,8 @@ struct control_ops {
 	/* Is there something to read? Makes it a stream for poll(2). */
 	bool (*readable)(struct handle *handle);
 	/*
-	 * After STORE_PARKED: puts the request where its outcome will be told. NULL if it was answered
-	 * at once (parked_add). The caller sets what answers it.
+	 * After STORE_PARKED: puts the request, which was not interrupted, where its outcome will be told
+	 * (parked_keep). NULL: out of memory. The caller sets what answers it.
 	 */
 	struct parked *(*park)(struct node *node, fuse_req_t req);
 	/* st_size, and whether that is known (node.h). */
@@ -97,6 +97,9 @@ struct control {
 		.handle = offsetof(struct directory, error_node), .show = control_show_error       \
 	}
 void control_show_error(struct node *node, FILE *out);
+
+/* For a show: there is no memory for what it would have written, so who reads gets ENOMEM. */
+void control_show_failed(struct node *node);
 
 /* Gives a directory the nodes of a table, which stays the caller's. 0 or -ENOMEM. */
 int control_populate(struct directory *directory, const struct control *table);

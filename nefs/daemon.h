@@ -7,6 +7,7 @@
 #include "fs.h"
 #include "options.h"
 #include <nefs/error.h>
+#include <nefs/shortage.h>
 #include <stdbool.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
@@ -16,6 +17,8 @@ struct daemon {
 	struct options options;
 	struct fs fs;
 	struct fuse_buf request; /* libfuse's read buffer, used again and again */
+	struct nefs_shortage shortage;
+	void *reserve; /* memory that is given up for a request that must be served; NULL: it was */
 	sd_event_source *requests, *mounts;
 	bool mounted;
 	bool gone;    /* it was unmounted, here at least */

@@ -2,15 +2,8 @@
 #include "directory.h"
 #include "tree.h"
 #include <errno.h>
-#include <nefs/cleanup.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int compare_names(const void *a, const void *b)
-{
-	return strcmp(((const struct node *)a)->name, ((const struct node *)b)->name);
-}
 
 /* The place of the first entry with a st_ino above this one. */
 static size_t place_behind(const struct directory *directory, uint64_t ino)
@@ -28,57 +21,90 @@ static size_t place_behind(const struct directory *directory, uint64_t ino)
 	return low;
 }
 
-int directory_add(struct directory *directory, struct node *node, const char *name)
+/* The place of that name among the names, or where it would be. */
+static size_t place_of_name(const struct directory *directory, const char *name)
 {
-	size_t place = place_behind(directory, node->ino);
+	size_t low = 0, high = directory->entry_count;
 
-	if (directory->entry_count == directory->entry_room) {
-		size_t room = directory->entry_room ? directory->entry_room * 2 : 4;
-		struct node **bigger =
-			reallocarray(directory->entries, room, sizeof(*directory->entries));
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
 
-		if (!bigger)
-			return -ENOMEM;
-		directory->entries = bigger;
-		directory->entry_room = room;
+		if (strcmp(directory->by_name[middle]->name, name) < 0)
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	node->name = strdup(name);
-	if (!node->name)
+	return low;
+}
+
+static void insert(struct node **list, size_t place, size_t count, struct node *node)
+{
+	memmove(&list[place + 1], &list[place], (count - place) * sizeof(*list));
+	list[place] = node;
+}
+
+/* count: before. */
+static void take_out(struct node **list, size_t place, size_t count)
+{
+	memmove(&list[place], &list[place + 1], (count - place - 1) * sizeof(*list));
+}
+
+/* Room for one entry more, in both lists. 0 or -ENOMEM. */
+static int make_room(struct directory *directory)
+{
+	size_t room = directory->entry_room ? directory->entry_room * 2 : 4;
+	struct node **bigger;
+
+	if (directory->entry_count < directory->entry_room)
+		return 0;
+	bigger = reallocarray(directory->entries, room, sizeof(*bigger));
+	if (!bigger)
 		return -ENOMEM;
-	if (!tsearch(node, &directory->by_name, compare_names)) {
-		free((char *)nefs_take_ptr(node->name));
+	directory->entries = bigger;
+	bigger = reallocarray(directory->by_name, room, sizeof(*bigger));
+	if (!bigger)
 		return -ENOMEM;
-	}
-	memmove(&directory->entries[place + 1], &directory->entries[place],
-		(directory->entry_count - place) * sizeof(*directory->entries));
-	directory->entries[place] = node;
+	directory->by_name = bigger;
+	directory->entry_room = room;
+	return 0;
+}
+
+void directory_add_prepared(struct directory *directory, struct node *node, char *name)
+{
+	node->name = name;
+	insert(directory->entries, place_behind(directory, node->ino), directory->entry_count,
+		node);
+	insert(directory->by_name, place_of_name(directory, name), directory->entry_count, node);
 	directory->entry_count++;
 	if (S_ISDIR(node->mode)) {
 		node->directory->parent = directory;
 		directory->subdirectories++;
 	}
 	node_written(&directory->node);
+}
+
+char *directory_prepare(struct directory *directory, const char *name)
+{
+	return make_room(directory) ? NULL : strdup(name);
+}
+
+int directory_add(struct directory *directory, struct node *node, const char *name)
+{
+	char *copy = directory_prepare(directory, name);
+
+	if (!copy)
+		return -ENOMEM;
+	directory_add_prepared(directory, node, copy);
 	return 0;
 }
 
 int directory_rename(struct directory *directory, struct node *node, const char *name)
 {
-	const char *old = node->name, *copy = strdup(name);
+	char *copy = strdup(name);
 
 	if (!copy)
 		return -ENOMEM;
-	tdelete(node, &directory->by_name, compare_names);
-	node->name = copy;
-	if (!tsearch(node, &directory->by_name, compare_names)) {
-		/* What tdelete has just freed is there for the old name. */
-		node->name = old;
-		tsearch(node, &directory->by_name, compare_names);
-		free((char *)copy);
-		return -ENOMEM;
-	}
-	free((char *)old);
-	node_renamed(node);
-	node_written(&directory->node);
+	directory_move_prepared(directory, node, copy);
 	return 0;
 }
 
@@ -98,36 +124,24 @@ static void change_directory(struct node *node, struct directory *to)
 	}
 }
 
-int directory_move(struct directory *to, struct node *node, const char *name)
+void directory_move_prepared(struct directory *to, struct node *node, char *name)
 {
 	struct directory *from = node->directory;
-	char *old = NULL;
 
-	if (from == to || S_ISDIR(node->mode))
-		return directory_rename(to, node, name);
-	old = strdup(node->name);
-	if (!old)
-		return -ENOMEM;
+	if (S_ISDIR(node->mode))
+		from = from->parent;
 	directory_remove(from, node);
-	if (directory_add(to, node, name)) {
-		/* What this needs was freed a moment ago. */
-		directory_add(from, node, old);
-		free(old);
-		return -ENOMEM;
-	}
-	change_directory(node, to);
+	directory_add_prepared(to, node, name);
+	if (!S_ISDIR(node->mode) && from != to)
+		change_directory(node, to);
 	node_renamed(node);
-	free(old);
-	return 0;
 }
 
 void directory_remove(struct directory *directory, struct node *node)
 {
-	size_t place = place_behind(directory, node->ino - 1);
-
-	tdelete(node, &directory->by_name, compare_names);
-	memmove(&directory->entries[place], &directory->entries[place + 1],
-		(directory->entry_count - place - 1) * sizeof(*directory->entries));
+	take_out(
+		directory->entries, place_behind(directory, node->ino - 1), directory->entry_count);
+	take_out(directory->by_name, place_of_name(directory, node->name), directory->entry_count);
 	directory->entry_count--;
 	free((char *)node->name);
 	node->name = NULL;
@@ -148,17 +162,20 @@ struct node *directory_row(struct directory *directory, const char *name)
 
 struct node *directory_find(struct directory *directory, const char *name)
 {
-	const struct node key = { .name = name };
-	struct node *row = directory_row(directory, name), **found;
+	struct node *row = directory_row(directory, name), *found;
 	const struct fixed_name *fixed;
+	size_t place;
 
 	if (row)
 		return row->hidden ? NULL : row;
 	SLIST_FOREACH(fixed, &directory->fixed, siblings)
 	if (strcmp(fixed->name, name) == 0)
 		return fixed->node && !fixed->node->hidden ? fixed->node : NULL;
-	found = tfind(&key, &directory->by_name, compare_names);
-	return found && !(*found)->hidden ? *found : NULL;
+	place = place_of_name(directory, name);
+	if (place == directory->entry_count)
+		return NULL;
+	found = directory->by_name[place];
+	return strcmp(found->name, name) == 0 && !found->hidden ? found : NULL;
 }
 
 struct node *directory_next(const struct directory *directory, uint64_t ino)

@@ -18,11 +18,18 @@
  */
 int directory_add(struct directory *directory, struct node *node, const char *name);
 
-/* Another name for an entry, which must be free. 0 or -ENOMEM: the old one stays. */
-int directory_rename(struct directory *directory, struct node *node, const char *name);
+/*
+ * In two steps, for what must not fail half way: room for one entry more and a copy of its name, which is the
+ * caller's to give to one of the two below or to free; NULL: out of memory. Nothing may be added in between.
+ */
+char *directory_prepare(struct directory *directory, const char *name);
+void directory_add_prepared(struct directory *directory, struct node *node, char *name);
 
-/* The same for a file that perhaps moves to another directory. */
-int directory_move(struct directory *to, struct node *node, const char *name);
+/* An entry gets another name, which must be free, perhaps in another directory if it is a file. */
+void directory_move_prepared(struct directory *to, struct node *node, char *name);
+
+/* Another name in the same directory. 0 or -ENOMEM: the old one stays. */
+int directory_rename(struct directory *directory, struct node *node, const char *name);
 
 /* Takes an entry's name. */
 void directory_remove(struct directory *directory, struct node *node);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <nefs/cleanup.h>
 #include <nefs/log.h>
+#include <nefs/text_stream.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,7 +80,7 @@ static bool stop_enclaves(struct daemon *daemon)
 	/* What is read for nobody any more must not hold up the end. */
 	workers_wind_up(fs->workers);
 	while (daemon->stopping && (fs->launches || workers_pending(fs->workers)))
-		if (sd_event_run(fs->event, END_USEC) < 0)
+		if (nefs_event_run(fs->event, END_USEC, &daemon->shortage) < 0)
 			break;
 	sd_event_source_disable_unref(limit);
 	return !fs->launches && !workers_pending(fs->workers);
@@ -90,23 +91,26 @@ static void tell_left(struct daemon *daemon)
 {
 	const struct fs *fs = &daemon->fs;
 	const struct directory *root = fs->tree.root;
-	NEFS_AUTO_FREE char *text = NULL;
 	struct node *node = root ? directory_next(root, 0) : NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	struct text_stream list;
 
-	if (!out)
+	if (text_stream_open(&list)) {
+		log_line(fs->tree.log, LOG_ERR,
+			"nefs: %u enclaves did not stop in time, the kernel stops them now",
+			fs->launches);
 		return;
-	fprintf(out,
+	}
+	fprintf(list.out,
 		"%u enclaves did not stop within %llu s, the kernel stops them now:", fs->launches,
 		END_USEC / 1000000);
 	for (; node; node = directory_next(root, node->ino))
 		if (enclave_is(node->directory) && enclave_of(node->directory)->launch)
-			fprintf(out, " %s", node->name);
-	if (fclose(out))
-		return;
+			fprintf(list.out, " %s", node->name);
+	text_stream_end(&list);
 	log_event(fs->tree.log,
-		&(struct log_event){ .event = "ended", .errno_code = ETIMEDOUT, .error = text });
+		&(struct log_event){
+			.event = "ended", .errno_code = ETIMEDOUT, .error = list.text });
+	text_stream_close(&list);
 }
 
 static int on_notifier_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -136,7 +140,7 @@ static void close_notifier(struct daemon *daemon)
 				   EPOLLIN, on_notifier_ended, &ended),
 		source, "notifier");
 	while (source && !ended && !daemon->broken)
-		if (sd_event_run(fs->event, UINT64_MAX) < 0)
+		if (nefs_event_run(fs->event, UINT64_MAX, &daemon->shortage) < 0)
 			break;
 	sd_event_source_disable_unref(source);
 	/* Else it may be waiting for an answer, which the umount gives it. */
@@ -169,5 +173,6 @@ void daemon_tear_down(struct daemon *daemon)
 	workers_free(fs->workers);
 	spool_close(&fs->spool);
 	free(daemon->request.mem);
+	free(daemon->reserve);
 	sd_event_unref(fs->event);
 }

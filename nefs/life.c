@@ -159,7 +159,7 @@ static int wait_or_go(const struct enclave *enclave)
 
 struct parked *enclave_park(struct enclave *enclave, fuse_req_t req)
 {
-	struct parked *parked = parked_add(&enclave->waiting, req);
+	struct parked *parked = parked_keep(&enclave->waiting, req);
 
 	if (parked)
 		parked->kind = enclave->state == STATE_STOPPING ? WISH_STOP : WISH_START;

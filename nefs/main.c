@@ -3,6 +3,7 @@
 #include "background.h"
 #include "bounds.h"
 #include "daemon.h"
+#include "fuse_messages.h"
 #include "mount_point.h"
 #include "privileges.h"
 #include "signals.h"
@@ -93,6 +94,7 @@ static void report_ready(struct daemon *daemon, int report)
 
 	if (report >= 0)
 		let_terminal_go();
+	fuse_messages_to(daemon->fs.tree.log);
 	snprintf(text, sizeof(text), "%s, version " NEFS_VERSION ", backend=%s, spool=%s",
 		options->mountpoint, options->backend.kind, options->spool);
 	log_event(daemon->fs.tree.log, &(struct log_event){ .event = "mounted", .error = text });
@@ -125,7 +127,7 @@ static void tell_failure(const struct daemon *daemon, bool foreground, const str
 static void run_loop(struct daemon *daemon, bool until_ready)
 {
 	while (!daemon->quit && !(until_ready && daemon->answers)) {
-		int failed = sd_event_run(daemon->fs.event, UINT64_MAX);
+		int failed = nefs_event_run(daemon->fs.event, UINT64_MAX, &daemon->shortage);
 
 		if (failed >= 0)
 			continue;
@@ -182,12 +184,14 @@ static enum exit_status run(struct daemon *daemon, struct fuse_args *args)
 		return EXIT_OK;
 	}
 	be_undisturbed();
+	fuse_messages_to(NULL);
 	foreground = options->foreground || options->debug;
 	if (log_open(&(struct log_options){ .foreground = foreground,
 			     .debug = options->debug,
 			     .mount = options->mountpoint },
 		    &daemon->fs.tree.log, &err))
 		return complain(&err, EXIT_SYSTEM);
+	daemon->shortage.log = daemon->fs.tree.log;
 	nefs_raise_fd_limit(geteuid() == 0 ? ROOT_FDS : 0);
 	if (!foreground) {
 		report = become_daemon();
@@ -211,6 +215,7 @@ int main(int argc, char **argv)
 		daemon->fs.spool.directory = -1;
 		daemon->mark = -1;
 		status = run(daemon, &args);
+		fuse_messages_to(NULL);
 		log_close(daemon->fs.tree.log);
 		options_release(&daemon->options);
 	}

@@ -2,20 +2,28 @@
 /* The mount: how it is made, its requests, and how it goes. */
 #include "claim.h"
 #include "daemon.h"
+#include "fuse_messages.h"
 #include "mount_point.h"
 #include "mount_table.h"
 #include "notifier.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <nefs/cleanup.h>
 #include <nefs/log.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 /* Requests that are served before the loop looks for anything else. */
 #define IN_A_ROW 16
+
+/* For a request that must be served: its object, and what a close allocates. */
+#define RESERVE (64U << 10)
+
+#define TRIES_MAX 1000
 
 /* umount -f aborts the connection a moment before the mount is gone. */
 #define UMOUNT_MS 1000
@@ -54,6 +62,49 @@ static bool is_unawaited(const struct fuse_buf *request)
 		       header->opcode == FUSE_BATCH_FORGET);
 }
 
+/* What is in a request stands, whatever is answered: nobody asks for it again. */
+static bool must_be_served(const struct fuse_buf *request)
+{
+	const struct fuse_in_header *header = request->mem;
+
+	if (request->flags & FUSE_BUF_IS_FD)
+		return false;
+	switch (header->opcode) {
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+	case FUSE_INTERRUPT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/*
+ * Without memory libfuse answers ENOMEM, which is right for whoever waits for an answer. But a file that was closed
+ * would stay open, and who was interrupted would sleep on: that is tried again, with memory kept for it.
+ */
+static void process(struct daemon *daemon)
+{
+	struct fuse_session *session = daemon->fs.tree.session;
+	unsigned int refused = fuse_messages_refused(), before;
+	int tries = 0;
+
+	fuse_session_process_buf(session, &daemon->request);
+	if (fuse_messages_refused() == refused)
+		return;
+	nefs_shortage_met(&daemon->shortage, "a request");
+	if (!must_be_served(&daemon->request))
+		return;
+	free(nefs_take_ptr(daemon->reserve));
+	do {
+		before = fuse_messages_refused();
+		fuse_session_process_buf(session, &daemon->request);
+	} while (fuse_messages_refused() != before && ++tries < TRIES_MAX);
+	daemon->reserve = malloc(RESERVE);
+}
+
 /* libfuse wants no more of it: FUSE_INIT, the first request, failed. It has said why. */
 static void end_of_session(struct daemon *daemon)
 {
@@ -79,10 +130,13 @@ static int on_request(sd_event_source *source, int fd, uint32_t revents, void *u
 		got = fuse_session_receive_buf(session, &daemon->request);
 		unawaited = got > 0 && is_unawaited(&daemon->request);
 		if (got > 0)
-			fuse_session_process_buf(session, &daemon->request);
+			process(daemon);
 		daemon->fs.tree.caller = TREE_NO_CALLER;
 	} while (unawaited && ++count < IN_A_ROW);
-	if (got <= 0 && got != -EAGAIN && got != -EINTR)
+	/* There was none for libfuse's buffer, or for the kernel's: it is asked again. */
+	if (got == -ENOMEM)
+		nefs_shortage_rest(&daemon->shortage, "a request");
+	else if (got <= 0 && got != -EAGAIN && got != -EINTR)
 		end_of_requests(daemon, got);
 	else if (fuse_session_exited(session))
 		end_of_session(daemon);
@@ -96,7 +150,7 @@ static int on_mounts(sd_event_source *source, int fd, uint32_t revents, void *us
 {
 	struct daemon *daemon = userdata;
 
-	if (mount_table_sees(0, daemon->device))
+	if (mount_table_lists(fd, daemon->device))
 		return 0;
 	/* In this order: whoever waits for the directory may get the mount's number, too. */
 	daemon->gone = true;
@@ -153,6 +207,9 @@ int daemon_mount(struct daemon *daemon, struct nefs_error *err)
 	struct tree *tree = &daemon->fs.tree;
 	int failed, fd;
 
+	daemon->reserve = malloc(RESERVE);
+	if (!daemon->reserve)
+		return nefs_error_set(err, ENOMEM, "out of memory");
 	daemon->status = EXIT_MOUNT;
 	failed = mount_point_clear(point, err);
 	if (failed)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 static bool is_octal(char c)
 {
@@ -66,18 +67,9 @@ bool mount_table_next(FILE *table, struct mount_entry *entry)
 	return false;
 }
 
-static FILE *open_table(pid_t pid)
-{
-	char path[64];
-
-	if (pid)
-		snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)pid);
-	return fopen(pid ? path : "/proc/self/mountinfo", "re");
-}
-
 FILE *mount_table_open(void)
 {
-	return open_table(0);
+	return fopen("/proc/self/mountinfo", "re");
 }
 
 int mount_device(const char *path, dev_t *device)
@@ -129,16 +121,44 @@ bool mount_table_has(unsigned int id, const char *type, const char *point)
 	return found;
 }
 
+/* "ID PARENT MAJOR:MINOR ...", or the beginning of it */
+static bool is_of(const char *line, dev_t device)
+{
+	unsigned int major, minor;
+
+	return sscanf(line, "%*u %*u %u:%u ", &major, &minor) == 2 &&
+	       makedev(major, minor) == device;
+}
+
+int mount_table_lists(int table, dev_t device)
+{
+	char piece[4096], line[64];
+	size_t length = 0;
+	ssize_t got = lseek(table, 0, SEEK_SET);
+
+	while (got >= 0 && (got = read(table, piece, sizeof(piece))) > 0) {
+		for (ssize_t i = 0; i < got; i++) {
+			if (piece[i] != '\n') {
+				/* What is looked for is at its beginning. */
+				if (length < sizeof(line) - 1)
+					line[length++] = piece[i];
+				continue;
+			}
+			line[length] = '\0';
+			length = 0;
+			if (is_of(line, device))
+				return 1;
+		}
+	}
+	return got < 0 ? -errno : 0;
+}
+
 bool mount_table_sees(pid_t pid, dev_t device)
 {
-	FILE *table = open_table(pid);
-	struct mount_entry next = { 0 };
-	bool found = false;
+	NEFS_AUTO_CLOSE int table = -1;
+	char path[64];
 
-	while (table && !found && mount_table_next(table, &next))
-		found = next.device == device;
-	mount_entry_release(&next);
-	if (table)
-		fclose(table);
-	return found;
+	snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)pid);
+	table = open(path, O_RDONLY | O_CLOEXEC);
+	return table >= 0 && mount_table_lists(table, device) > 0;
 }

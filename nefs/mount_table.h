@@ -34,7 +34,13 @@ bool mount_table_find(dev_t device, const char *point, bool any_point, struct mo
 /* Is a mount with that id, and of that type, in our table, and on that point? */
 bool mount_table_has(unsigned int id, const char *type, const char *point);
 
-/* Does a process (0: this one) see a mount of that filesystem? */
+/*
+ * Has a table, an fd of /proc/PID/mountinfo, a mount of that filesystem? 1, 0, or a negative errno. From its
+ * beginning, whatever was read of it before, and without memory: it is asked when there may be none.
+ */
+int mount_table_lists(int table, dev_t device);
+
+/* Does another process see a mount of that filesystem? */
 bool mount_table_sees(pid_t pid, dev_t device);
 
 #endif

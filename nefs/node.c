@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nefs/log.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -378,11 +377,6 @@ void directory_ref(struct directory *directory)
 	directory->refs++;
 }
 
-/* The tree of names only refers to the nodes. */
-static void keep_node(void *node)
-{
-}
-
 void directory_unref(struct directory *directory)
 {
 	if (--directory->refs)
@@ -391,7 +385,7 @@ void directory_unref(struct directory *directory)
 	for (size_t i = 0; i < directory->control_count; i++)
 		node_end(&directory->controls[i]);
 	node_end(&directory->node);
-	tdestroy(directory->by_name, keep_node);
+	free(directory->by_name);
 	free(directory->entries);
 	free(directory->controls);
 	free(directory->error);

@@ -144,9 +144,9 @@ struct directory {
 	struct node *controls;	     /* one for each row */
 	size_t control_count;
 	struct node **entries; /* what else has a name in it, by st_ino */
+	struct node **by_name; /* the same, by name */
 	size_t entry_count, entry_room;
 	size_t subdirectories;	   /* of these */
-	void *by_name;		   /* tsearch(3) tree of the same */
 	struct staging *staging;   /* files can be staged in it; else NULL */
 	struct text_log_list logs; /* the text that grows in it */
 	struct fixed_names fixed;  /* the names of that */

@@ -8,6 +8,7 @@
 #include <nefs/cleanup.h>
 #include <nefs/clock.h>
 #include <nefs/log.h>
+#include <nefs/shortage.h>
 #include <nefs/thread.h>
 #include <poll.h>
 #include <pthread.h>
@@ -22,6 +23,14 @@
 /* More changes than this waiting means that nobody can be reading them: the oldest are dropped. */
 #define ERRANDS_MAX 65536
 
+/* Where memory is short: half a second, and whoever watches hears of it later. */
+#define TRIES_MAX    50
+#define TRY_AGAIN_MS 10
+
+/* Errands that were allocated at once, for when there is no memory; each has room for any path in the mount. */
+#define SPARES	   64
+#define SPARE_TEXT 1024
+
 /* Between two rounds of touching what changes all the time. */
 #define SOON_USEC 20000
 
@@ -32,6 +41,7 @@ struct errand {
 	fuse_ino_t ino;		      /* the file, or the directory that the name is in */
 	bool look;		      /* stat(2) the file */
 	bool rotated;		      /* repeat a rotation of the file */
+	bool spare;		      /* it goes back to the others */
 	uint64_t number;	      /* of those to touch soon */
 	char text[]; /* the name ("": drop pages), or the file's path relative to the mount */
 };
@@ -41,15 +51,18 @@ STAILQ_HEAD(errand_queue, errand);
 struct notifier {
 	char *mountpoint;
 	struct log *log;
-	bool told;		    /* the thread's: that touching fails */
-	struct own_mount own;	    /* the thread's, once it runs */
-	int more;		    /* rung: the queue is longer, or it is time to close */
-	int ended;		    /* rung: the thread will do nothing any more */
-	atomic_int repeating;	    /* the thread's id while it repeats a rotation; else 0 */
-	atomic_uint_fast64_t begun; /* the newest errand that is not in the queue any more */
-	uint64_t numbers;	    /* the loop's: given to errands */
+	bool told;		       /* the thread's: that touching fails */
+	struct own_mount own;	       /* the thread's, once it runs */
+	int more;		       /* rung: the queue is longer, or it is time to close */
+	int ended;		       /* rung: the thread will do nothing any more */
+	atomic_int repeating;	       /* the thread's id while it repeats a rotation; else 0 */
+	atomic_uint_fast64_t begun;    /* the newest errand that is not in the queue any more */
+	uint64_t numbers;	       /* the loop's: given to errands */
+	struct nefs_shortage shortage; /* the loop's */
+	struct errand *spare_memory;
 	pthread_t thread;
 	pthread_mutex_t lock; /* everything below */
+	struct errand_queue spares;
 	struct errand_queue queue;
 	struct errand_queue soon; /* touches that may wait until soon_usec */
 	uint64_t soon_usec;	  /* CLOCK_MONOTONIC */
@@ -90,16 +103,30 @@ static bool locate(const struct notifier *notifier, const char *file, char buffe
 	return length > 0 && length < PATH_MAX;
 }
 
+/* Is it only memory that was short, nefs's or the kernel's? Then it is tried again after a moment. */
+static bool try_again(unsigned int *tries)
+{
+	if (errno != ENOMEM || ++*tries > TRIES_MAX)
+		return false;
+	poll(NULL, 0, TRY_AGAIN_MS);
+	return true;
+}
+
 static void touch_file(struct notifier *notifier, const char *file)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_NOW } };
+	unsigned int tries = 0;
 	char buffer[PATH_MAX];
 	const char *path;
 	int directory;
 
-	if (locate(notifier, file, buffer, &directory, &path) &&
-		utimensat(directory, path, times, AT_SYMLINK_NOFOLLOW))
-		tell_failure(notifier, file);
+	if (!locate(notifier, file, buffer, &directory, &path))
+		return;
+	while (utimensat(directory, path, times, AT_SYMLINK_NOFOLLOW))
+		if (!try_again(&tries)) {
+			tell_failure(notifier, file);
+			break;
+		}
 }
 
 static void look_at_file(struct notifier *notifier, const char *file)
@@ -117,6 +144,7 @@ static void look_at_file(struct notifier *notifier, const char *file)
 static void rotate_file(struct notifier *notifier, const char *file)
 {
 	char buffer[PATH_MAX], older[PATH_MAX];
+	unsigned int tries = 0;
 	const char *path;
 	int directory, length;
 
@@ -126,10 +154,14 @@ static void rotate_file(struct notifier *notifier, const char *file)
 	if (length < 0 || length >= PATH_MAX)
 		return;
 	atomic_store(&notifier->repeating, gettid());
-	if (renameat(directory, path, directory, older))
-		tell_failure(notifier, file);
+	while (renameat(directory, path, directory, older))
+		if (!try_again(&tries)) {
+			tell_failure(notifier, file);
+			break;
+		}
 	/* In any case: what began is not left half done. */
-	mknodat(directory, path, S_IFREG | 0400, 0);
+	while (mknodat(directory, path, S_IFREG | 0400, 0) && try_again(&tries))
+		;
 	atomic_store(&notifier->repeating, 0);
 }
 
@@ -146,6 +178,22 @@ static void run_errand(struct notifier *notifier, const struct errand *errand)
 	else
 		fuse_lowlevel_notify_inval_entry(
 			errand->session, errand->ino, errand->text, strlen(errand->text));
+}
+
+/* The lock is held. */
+static void free_errand(struct notifier *notifier, struct errand *errand)
+{
+	if (errand && errand->spare)
+		STAILQ_INSERT_HEAD(&notifier->spares, errand, siblings);
+	else
+		free(errand);
+}
+
+static void finish_errand(struct notifier *notifier, struct errand *errand)
+{
+	pthread_mutex_lock(&notifier->lock);
+	free_errand(notifier, errand);
+	pthread_mutex_unlock(&notifier->lock);
 }
 
 /* Takes the oldest errand, which there is, from the queue. The lock is held. */
@@ -226,7 +274,7 @@ static void *notifier_main(void *argument)
 			run_errand(notifier, errand);
 		if (!closing)
 			wait_for_more(notifier, !errand);
-		free(errand);
+		finish_errand(notifier, errand);
 	}
 	own_mount_close(&notifier->own);
 	nefs_bell_ring(notifier->ended);
@@ -240,7 +288,24 @@ static void release(struct notifier *notifier)
 		close(notifier->more);
 	if (notifier->ended >= 0)
 		close(notifier->ended);
+	free(notifier->spare_memory);
 	free(notifier->mountpoint);
+}
+
+static int make_spares(struct notifier *notifier)
+{
+	const size_t size = sizeof(struct errand) + SPARE_TEXT;
+	char *memory = calloc(SPARES, size);
+
+	STAILQ_INIT(&notifier->spares);
+	notifier->spare_memory = (struct errand *)memory;
+	for (unsigned int i = 0; memory && i < SPARES; i++) {
+		struct errand *errand = (struct errand *)(memory + i * size);
+
+		errand->spare = true;
+		STAILQ_INSERT_TAIL(&notifier->spares, errand, siblings);
+	}
+	return memory ? 0 : -ENOMEM;
 }
 
 int notifier_new(
@@ -251,9 +316,13 @@ int notifier_new(
 
 	if (notifier)
 		notifier->mountpoint = strdup(mountpoint);
-	if (!notifier || !notifier->mountpoint)
+	if (!notifier || !notifier->mountpoint || make_spares(notifier)) {
+		if (notifier)
+			free(notifier->mountpoint);
 		return nefs_error_set(err, ENOMEM, "out of memory for the notifier");
+	}
 	notifier->log = log;
+	notifier->shortage.log = log;
 	notifier->more = nefs_bell_new();
 	notifier->ended = notifier->more < 0 ? notifier->more : nefs_bell_new();
 	if (notifier->ended < 0) {
@@ -278,14 +347,42 @@ int notifier_new(
 	return 0;
 }
 
-static struct errand *new_errand(const char *directory, const char *name)
+/* NULL: there is no memory, and no spare one either. The lock is held. */
+static struct errand *take_spare(struct notifier *notifier, size_t text)
+{
+	struct errand *errand = STAILQ_FIRST(&notifier->spares);
+
+	if (!errand || text > SPARE_TEXT)
+		return NULL;
+	STAILQ_REMOVE_HEAD(&notifier->spares, siblings);
+	*errand = (struct errand){ .spare = true };
+	return errand;
+}
+
+/* locked: the lock is held by the caller. */
+static struct errand *make_errand(
+	struct notifier *notifier, const char *directory, const char *name, bool locked)
 {
 	size_t size = strlen(directory) + strlen(name) + 1;
 	struct errand *errand = calloc(1, sizeof(*errand) + size);
 
+	if (!errand) {
+		if (!locked)
+			pthread_mutex_lock(&notifier->lock);
+		errand = take_spare(notifier, size);
+		if (!locked)
+			pthread_mutex_unlock(&notifier->lock);
+	}
 	if (errand)
 		snprintf(errand->text, size, "%s%s", directory, name);
+	else
+		nefs_shortage_met(&notifier->shortage, "word to who watches by inotify(7)");
 	return errand;
+}
+
+static struct errand *new_errand(struct notifier *notifier, const char *path)
+{
+	return make_errand(notifier, path, "", false);
 }
 
 /* Puts it into one of the queues; NULL: there was no memory for it. */
@@ -307,7 +404,8 @@ static void enqueue_in(struct notifier *notifier, struct errand_queue *queue, st
 	/* It goes to sleep only after it has found the queue empty. */
 	if (first)
 		nefs_bell_ring(notifier->more);
-	free(oldest);
+	if (oldest)
+		finish_errand(notifier, oldest);
 }
 
 static void enqueue(struct notifier *notifier, struct errand *errand)
@@ -317,12 +415,12 @@ static void enqueue(struct notifier *notifier, struct errand *errand)
 
 void notifier_touch(struct notifier *notifier, const char *path)
 {
-	enqueue(notifier, new_errand("", path));
+	enqueue(notifier, new_errand(notifier, path));
 }
 
 uint64_t notifier_touch_soon(struct notifier *notifier, const char *path)
 {
-	struct errand *errand = new_errand("", path);
+	struct errand *errand = new_errand(notifier, path);
 
 	if (!errand)
 		return 0;
@@ -338,7 +436,7 @@ bool notifier_has_begun(const struct notifier *notifier, uint64_t errand)
 
 void notifier_look(struct notifier *notifier, const char *path)
 {
-	struct errand *errand = new_errand("", path);
+	struct errand *errand = new_errand(notifier, path);
 
 	if (errand)
 		errand->look = true;
@@ -347,7 +445,7 @@ void notifier_look(struct notifier *notifier, const char *path)
 
 void notifier_rotated(struct notifier *notifier, const char *path)
 {
-	struct errand *errand = new_errand("", path);
+	struct errand *errand = new_errand(notifier, path);
 
 	if (errand)
 		errand->rotated = true;
@@ -363,7 +461,7 @@ bool notifier_repeats(const struct notifier *notifier, pid_t caller)
 static void enqueue_told(
 	struct notifier *notifier, struct fuse_session *session, fuse_ino_t ino, const char *text)
 {
-	struct errand *errand = new_errand("", text);
+	struct errand *errand = new_errand(notifier, text);
 
 	if (errand) {
 		errand->session = session;
@@ -395,15 +493,16 @@ static void move(struct notifier *notifier, struct errand_queue *queue, const ch
 		STAILQ_REMOVE_HEAD(queue, siblings);
 		if (!errand->session && strncmp(errand->text, path, length) == 0 &&
 			errand->text[length] == '/') {
-			struct errand *moved =
-				new_path ? new_errand(new_path, errand->text + length) : NULL;
+			struct errand *moved = new_path ? make_errand(notifier, new_path,
+								  errand->text + length, true)
+							: NULL;
 
 			if (moved) {
 				moved->number = errand->number;
 				moved->rotated = errand->rotated;
 				moved->look = errand->look;
 			}
-			free(errand);
+			free_errand(notifier, errand);
 			errand = moved;
 		}
 		if (errand)
@@ -442,7 +541,7 @@ void notifier_free(struct notifier *notifier)
 	STAILQ_CONCAT(&notifier->queue, &notifier->soon);
 	while ((errand = STAILQ_FIRST(&notifier->queue))) {
 		STAILQ_REMOVE_HEAD(&notifier->queue, siblings);
-		free(errand);
+		free_errand(notifier, errand);
 	}
 	pthread_mutex_destroy(&notifier->lock);
 	release(notifier);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "own_mount.h"
+#include "mount_table.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <nefs/cleanup.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define MOUNTINFO "/proc/self/mountinfo"
@@ -29,28 +28,12 @@ int own_mount_open(struct own_mount *own, const char *mountpoint)
 
 bool own_mount_lasts(const struct own_mount *own)
 {
-	NEFS_AUTO_FREE char *line = NULL;
-	bool found = false;
-	size_t room = 0;
 	struct statx ours;
-	FILE *mounts;
 
 	/* The number of the filesystem needs no answer from it: an attribute would. */
 	if (statx(own->root, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &ours))
 		return false;
-	/* Opened anew: stdio may answer a rewind(3) from its buffer, which is the table as it was. */
-	mounts = fopen(MOUNTINFO, "re");
-	if (!mounts)
-		return false;
-	while (!found && getline(&line, &room, mounts) >= 0) {
-		unsigned int major, minor;
-
-		/* "ID PARENT MAJOR:MINOR ROOT POINT ...", proc_pid_mountinfo(5) */
-		found = sscanf(line, "%*u %*u %u:%u ", &major, &minor) == 2 &&
-			major == ours.stx_dev_major && minor == ours.stx_dev_minor;
-	}
-	fclose(mounts);
-	return found;
+	return mount_table_lists(own->changes, makedev(ours.stx_dev_major, ours.stx_dev_minor)) > 0;
 }
 
 void own_mount_close(struct own_mount *own)

@@ -25,6 +25,18 @@ static void on_interrupt(fuse_req_t req, void *data)
 	answer(parked, parked->answer ? 0 : -EINTR);
 }
 
+struct parked *parked_keep(struct parked_list *list, fuse_req_t req)
+{
+	struct parked *parked = calloc(1, sizeof(*parked));
+
+	if (!parked)
+		return NULL;
+	parked->req = req;
+	LIST_INSERT_HEAD(list, parked, siblings);
+	fuse_req_interrupt_func(req, on_interrupt, parked);
+	return parked;
+}
+
 struct parked *parked_add(struct parked_list *list, fuse_req_t req)
 {
 	struct parked *parked;
@@ -37,14 +49,9 @@ struct parked *parked_add(struct parked_list *list, fuse_req_t req)
 		fuse_reply_err(req, EINTR);
 		return NULL;
 	}
-	parked = calloc(1, sizeof(*parked));
-	if (!parked) {
+	parked = parked_keep(list, req);
+	if (!parked)
 		fuse_reply_err(req, ENOMEM);
-		return NULL;
-	}
-	parked->req = req;
-	LIST_INSERT_HEAD(list, parked, siblings);
-	fuse_req_interrupt_func(req, on_interrupt, parked);
 	return parked;
 }
 

@@ -37,6 +37,9 @@ struct parked {
  */
 struct parked *parked_add(struct parked_list *list, fuse_req_t req);
 
+/* The same for one that was not interrupted; NULL: memory is short, and nobody has answered it. */
+struct parked *parked_keep(struct parked_list *list, fuse_req_t req);
+
 /* Tries each parked read of a list again; one that still has to wait parks itself anew. */
 void parked_retry(struct parked_list *list, void (*again)(const struct parked *waiting));
 

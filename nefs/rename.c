@@ -13,6 +13,7 @@
 #include "values.h"
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What is asked for. */
@@ -69,8 +70,11 @@ static void park_rename(fuse_req_t req, struct node *row, struct staged *staged)
 		return;
 	}
 	parked = row->control->ops->park(row, req);
-	if (!parked)
+	if (!parked) {
+		end_commit(row, staged);
+		fuse_reply_err(req, 0);
 		return;
+	}
 	staged->row = row;
 	parked->context = staged;
 	parked->answer = answer_rename;
@@ -132,6 +136,7 @@ static int rename_staged(const struct renaming *renaming, struct nefs_error *err
 {
 	struct node *node = renaming->node;
 	struct node *target = directory_find(renaming->to, renaming->new_name);
+	char *name;
 	int failed = 0;
 
 	if (target == node)
@@ -139,12 +144,16 @@ static int rename_staged(const struct renaming *renaming, struct nefs_error *err
 	if (S_ISDIR(node->mode) && renaming->from != renaming->to)
 		return nefs_error_set(err, EPERM,
 			"%.64s: a directory in an enclave's holds files only", renaming->new_name);
+	/* Before what has that name is gone. */
+	name = directory_prepare(renaming->to, renaming->new_name);
+	if (!name)
+		return nefs_error_set(err, ENOMEM, "out of memory for the new name");
 	if (target)
 		failed = replace(node, target, err);
-	if (!failed)
-		failed = directory_move(renaming->to, node, renaming->new_name);
-	if (failed == -ENOMEM)
-		nefs_error_set(err, ENOMEM, "out of memory for the new name");
+	if (failed)
+		free(name);
+	else
+		directory_move_prepared(renaming->to, node, name);
 	return failed;
 }
 

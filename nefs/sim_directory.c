@@ -75,6 +75,8 @@ static void show_slots(struct node *node, FILE *out)
 
 	if (text)
 		fputs(text, out);
+	else
+		control_show_failed(node);
 	free(text);
 }
 

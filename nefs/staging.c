@@ -273,6 +273,7 @@ int staged_backup(struct node *row, struct directory *to, const char *name, stru
 	struct node *target = directory_find(to, name);
 	struct spool_file *file;
 	struct staged *staged;
+	char *copy;
 	int failed;
 
 	if (target && !staged_of(target))
@@ -283,8 +284,12 @@ int staged_backup(struct node *row, struct directory *to, const char *name, stru
 		failed = file_of_row(row, &file, err);
 	if (failed)
 		return failed;
-	failed = staged_new(to, file, row->mode, row->uid, row->gid, &staged, err);
+	/* All that it takes, before what has that name is gone. */
+	copy = directory_prepare(to, name);
+	failed = copy ? staged_new(to, file, row->mode, row->uid, row->gid, &staged, err)
+		      : nefs_error_set(err, ENOMEM, "out of memory for the new name");
 	if (failed) {
+		free(copy);
 		spool_file_unref(file);
 		nefs_error_prefix(err, "%s", name);
 		return failed;
@@ -293,9 +298,7 @@ int staged_backup(struct node *row, struct directory *to, const char *name, stru
 	staged->node.mtime = row->mtime;
 	if (target)
 		staged_unlink(staged_of(target));
-	failed = give_name(staged, name, err);
-	if (failed)
-		return failed;
+	directory_add_prepared(to, &staged->node, copy);
 	node_hand_over(row, &staged->node);
 	control_withdraw(row);
 	return 0;

@@ -300,14 +300,20 @@ static void tell_of_rotation(struct text_log *log)
 		notifier_rotated(notifier, path);
 }
 
-/* False: no memory, and the file stays. */
-static bool rotate(struct text_log *log)
+/* For a text of so many bytes. False: no memory, and the file stays. */
+static bool rotate(struct text_log *log, size_t size)
 {
 	struct text_segment *full = log->current, *fresh = calloc(1, sizeof(*fresh));
 	struct timespec now;
 
 	if (!fresh)
 		return false;
+	/* First, so that nothing has moved without it. What is reserved comes back with the oldest file. */
+	fresh->log = log;
+	if (!log->limits->reserved && !make_room(fresh, size)) {
+		free(fresh);
+		return false;
+	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	set_up_segment(log, fresh, &full->node, &now);
 	fresh->base = full->base + full->size;
@@ -350,7 +356,7 @@ bool text_log_append(struct text_log *log, const char *record, size_t size)
 		return false;
 	if (size > limits->bytes - segment->size ||
 		(limits->records && segment->records >= limits->records)) {
-		if (!rotate(log))
+		if (!rotate(log, size))
 			return false;
 	}
 	if (!make_room(log->current, size))
@@ -386,7 +392,7 @@ void text_log_write(struct text_log *log, const char *data, size_t size)
 		size_t piece = fitting(log, data, size);
 
 		if (!piece) {
-			if (!rotate(log))
+			if (!rotate(log, 1))
 				break;
 			continue;
 		}
@@ -402,7 +408,7 @@ void text_log_write(struct text_log *log, const char *data, size_t size)
 void text_log_rotate(struct text_log *log)
 {
 	if (log->current->size)
-		rotate(log);
+		rotate(log, 0);
 }
 
 /* ---- streams ---- */

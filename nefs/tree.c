@@ -4,7 +4,6 @@
 #include "staging.h"
 #include "text_log.h"
 #include <errno.h>
-#include <stdlib.h>
 
 void tree_drop_requests(struct tree *tree)
 {
@@ -48,9 +47,5 @@ void tree_release(struct tree *tree)
 	while ((directory = LIST_FIRST(&tree->alive)))
 		release(directory);
 	node_ids_release(&tree->ids);
-	if (tree->render)
-		fclose(tree->render);
-	free(tree->rendered);
-	tree->render = NULL;
-	tree->rendered = NULL;
+	text_stream_close(&tree->render);
 }

@@ -9,7 +9,8 @@
 
 #include "node.h"
 #include "quota.h"
-#include <stdio.h>
+#include <nefs/text_stream.h>
+#include <stdbool.h>
 
 struct log;
 struct notifier;
@@ -31,10 +32,9 @@ struct tree {
 	uint64_t last_ino;  /* given to a node; the root's is 1, FUSE_ROOT_ID */
 	uid_t caller;	    /* whose request is being served, or TREE_NO_CALLER */
 	struct quota quota; /* what users have in it */
-	/* What control files are rendered with, kept: a new stream zeroes 8 KiB first. NULL at first. */
-	FILE *render;
-	char *rendered;
-	size_t rendered_size;
+	/* What control files are rendered with, kept; not open at first. */
+	struct text_stream render;
+	bool render_failed; /* control_show_failed */
 	struct directory_list alive; /* all directories, those without a name included */
 };
 

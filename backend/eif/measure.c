@@ -36,6 +36,16 @@ static void measuring_free(struct measuring *measuring)
 	}
 }
 
+/* What GnuTLS leaves in *hash when it has no memory is no digest, and must not be ended. */
+static int begin_hash(gnutls_hash_hd_t *hash)
+{
+	int failed = gnutls_hash_init(hash, GNUTLS_DIG_SHA384);
+
+	if (failed < 0)
+		*hash = NULL;
+	return failed;
+}
+
 /* Whatever it returns, measuring_free is to be called. */
 static int measuring_init(struct measuring *measuring, struct nefs_error *err)
 {
@@ -43,9 +53,9 @@ static int measuring_init(struct measuring *measuring, struct nefs_error *err)
 	int failed;
 
 	memset(measuring, 0, sizeof(*measuring));
-	failed = gnutls_hash_init(&measuring->hash[0], GNUTLS_DIG_SHA384);
+	failed = begin_hash(&measuring->hash[0]);
 	if (failed >= 0)
-		failed = gnutls_hash_init(&measuring->hash[2], GNUTLS_DIG_SHA384);
+		failed = begin_hash(&measuring->hash[2]);
 	if (failed < 0)
 		return eif_hash_failed(err, failed);
 	/* Not every implementation behind GnuTLS can copy a state: then there are two all along. */
@@ -54,7 +64,7 @@ static int measuring_init(struct measuring *measuring, struct nefs_error *err)
 		gnutls_hash_deinit(copy, NULL);
 		return 0;
 	}
-	failed = gnutls_hash_init(&measuring->hash[1], GNUTLS_DIG_SHA384);
+	failed = begin_hash(&measuring->hash[1]);
 	return failed < 0 ? eif_hash_failed(err, failed) : 0;
 }
 

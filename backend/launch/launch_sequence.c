@@ -8,6 +8,7 @@
 #include <nefs/cancel.h>
 #include <nefs/cleanup.h>
 #include <nefs/eif.h>
+#include <nefs/text_stream.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -274,20 +275,21 @@ static int list_cpus(struct launch_sequence *sequence)
 {
 	const uint32_t count = sequence->got_cpu_count;
 	uint32_t *cpus = sequence->got_cpus;
-	size_t size = 0;
-	FILE *out = open_memstream(&sequence->cpu_list, &size);
+	struct text_stream list = { 0 };
+	bool open = text_stream_open(&list) == 0;
 
 	if (count > 0)
 		qsort(cpus, count, sizeof(*cpus), compare_cpus);
-	for (uint32_t first = 0, last; out && first < count; first = last + 1) {
+	for (uint32_t first = 0, last; open && first < count; first = last + 1) {
 		for (last = first; last + 1 < count && cpus[last + 1] == cpus[last] + 1;)
 			last++;
-		fprintf(out, "%s%" PRIu32, first ? "," : "", cpus[first]);
+		fprintf(list.out, "%s%" PRIu32, first ? "," : "", cpus[first]);
 		if (last > first)
-			fprintf(out, "-%" PRIu32, cpus[last]);
+			fprintf(list.out, "-%" PRIu32, cpus[last]);
 	}
-	/* Without memory there is no text, or half of one. */
-	if (!out || fclose(out))
+	if (open)
+		sequence->cpu_list = text_stream_take(&list);
+	if (!sequence->cpu_list)
 		return nefs_error_set(
 			&sequence->error, ENOMEM, "out of memory for the list of CPUs");
 	return 0;

@@ -8,6 +8,7 @@
 #include <nefs/bell.h>
 #include <nefs/cleanup.h>
 #include <nefs/clock.h>
+#include <nefs/shortage.h>
 #include <nefs/thread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -231,8 +232,9 @@ static int on_doorbell(sd_event_source *source, int fd, uint32_t revents, void *
 static void *device_main(void *argument)
 {
 	struct device *device = argument;
+	struct nefs_shortage shortage = { 0 };
 
-	sd_event_loop(device->event);
+	nefs_event_loop(device->event, &shortage);
 	pthread_mutex_lock(&device->lock);
 	free_all_slots(device);
 	pthread_mutex_unlock(&device->lock);
@@ -332,10 +334,12 @@ static int end_enclave(
 {
 	struct device_victim *bigger = NULL;
 	struct slot *slot;
+	bool runs;
 
 	pthread_mutex_lock(&device->lock);
 	slot = slots_find(device->slots, slot_uid);
-	if (slot && slot->state == NE_SLOT_RUNNING) {
+	runs = slot && slot->state == NE_SLOT_RUNNING;
+	if (runs) {
 		bigger = reallocarray(device->victims, device->victim_count + 1, sizeof(*bigger));
 		if (bigger) {
 			device->victims = bigger;
@@ -343,6 +347,9 @@ static int end_enclave(
 		}
 	}
 	pthread_mutex_unlock(&device->lock);
+	if (runs && !bigger)
+		return nefs_error_set(
+			err, ENOMEM, "out of memory for a crash of slot 0x%" PRIx64, slot_uid);
 	if (!bigger)
 		return nefs_error_set(err, ESRCH,
 			"no enclave runs in slot 0x%" PRIx64 ", so none can crash", slot_uid);

@@ -5,6 +5,7 @@
 #include <nefs/cleanup.h>
 #include <nefs/ne_limits.h>
 #include <nefs/ne_pci.h>
+#include <nefs/text_stream.h>
 #include <search.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -249,22 +250,16 @@ static const char *state_name(uint16_t state)
 
 char *slots_text(const struct slots *slots)
 {
-	char *text = NULL;
-	size_t size;
-	FILE *stream = open_memstream(&text, &size);
+	struct text_stream stream;
 
-	if (!stream)
+	if (text_stream_open(&stream))
 		return NULL;
 	for (size_t i = 0; i < slots->count; i++) {
 		const struct slot *slot = slots->table[i];
 
-		fprintf(stream, "%#llx %s %llu %llu %llu\n", (unsigned long long)slot->uid,
+		fprintf(stream.out, "%#llx %s %llu %llu %llu\n", (unsigned long long)slot->uid,
 			state_name(slot->state), (unsigned long long)slot->nr_vcpus,
 			(unsigned long long)slot->mem_size, (unsigned long long)slot->cid);
 	}
-	if (fclose(stream) != 0) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	return text_stream_take(&stream);
 }

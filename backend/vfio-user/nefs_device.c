@@ -10,6 +10,7 @@
 #include <nefs/ne_limits.h>
 #include <nefs/number.h>
 #include <nefs/process.h>
+#include <nefs/shortage.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,6 +125,7 @@ static int open_console_port(const char *vsock, sd_event *event, struct server *
 
 static int serve(const struct options *options, sd_event *event, struct nefs_error *err)
 {
+	struct nefs_shortage shortage = { 0 };
 	struct server *server = NULL;
 	struct control_socket *control = NULL;
 	struct console_port *console_port = NULL;
@@ -150,7 +152,7 @@ static int serve(const struct options *options, sd_event *event, struct nefs_err
 		failed = open_console_port(options->vsock, event, server, &console_port, err);
 	if (!failed) {
 		sd_notify(0, "READY=1");
-		failed = sd_event_loop(event);
+		failed = nefs_event_loop(event, &shortage);
 		if (failed < 0)
 			nefs_error_set(err, -failed, "the event loop: %s", strerror(-failed));
 		sd_notify(0, "STOPPING=1");

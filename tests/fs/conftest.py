@@ -11,7 +11,7 @@ NEFS_SLOWNESS       factor on every bound (default 1)
 
 Markers: sim (is about the simulated device), device (crashes and faults: needs that one's controls or
 the lab's), lab (needs the lab's parent VM), lab_vm (and its enclaves being VMs: choose them by -m), drop
-(takes the driver's 120 s for a lost reply), vm (boots a VM), long (takes over 10 s), limit(seconds) (the
+(takes the driver's 120 s for a lost reply), allocator (replaces malloc(3): not under a sanitizer), vm (boots a VM), long (takes over 10 s), limit(seconds) (the
 test's own bound instead of 60 s).
 """
 import os
@@ -24,7 +24,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 import device_port  # noqa: E402
 from harness import Child, seconds  # noqa: E402
-from nefs_mount import Mount, binary, is_sim  # noqa: E402
+from nefs_mount import Mount, binary, is_sanitized, is_sim  # noqa: E402
 
 
 def pytest_configure(config):
@@ -35,6 +35,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "machine: needs the lab's largest machine (suite lab-machine)")
     config.addinivalue_line("markers", "large: needs 2 GiB of huge pages in the lab, for itself")
     config.addinivalue_line("markers", "drop: takes the driver's 120 s for a lost reply")
+    config.addinivalue_line("markers", "allocator: replaces malloc(3), as sanitizers do")
     config.addinivalue_line("markers", "vm: boots a virtual machine (NEFS_KERNEL)")
     config.addinivalue_line("markers", "long: takes over 10 s")
     config.addinivalue_line("markers", "limit(seconds): the most this test may take")
@@ -53,6 +54,8 @@ def pytest_collection_modifyitems(config, items):
             return device_port.find() is not None and os.path.isdir("/sys/devices/system/node/node1")
         if item.get_closest_marker("large"):
             return device_port.find() is not None and "NE_SAMPLE_LARGE" in os.environ
+        if item.get_closest_marker("allocator"):
+            return not is_sanitized()
         if item.get_closest_marker("lab_vm"):
             return device_port.find() is not None and "NEFS_VECTOR4" in os.environ
         return not item.get_closest_marker("vm") or {"NEFS_KERNEL", "NEFS_BUSYBOX"} <= os.environ.keys()

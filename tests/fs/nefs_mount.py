@@ -67,6 +67,13 @@ def binary():
     return os.path.abspath(path)
 
 
+def is_sanitized():
+    """Is it built with a sanitizer that has an allocator of its own?"""
+    with open(binary(), "rb") as file:
+        content = file.read()
+    return b"__asan_init" in content or b"__tsan_init" in content
+
+
 def eif_binary():
     """The nefs-eif executable, or None."""
     if path := os.environ.get("NEFS_EIF"):
@@ -127,7 +134,7 @@ class Mount(Directory):
     """
     living = set()
 
-    def __init__(self, *options, base=None, program=None, uid=None):
+    def __init__(self, *options, base=None, program=None, uid=None, environment=None):
         self.top = tempfile.mkdtemp(prefix="nefs-fs-")
         os.chmod(self.top, 0o755)
         self.root = os.path.join(self.top, "mnt")
@@ -146,7 +153,8 @@ class Mount(Directory):
         self.log = open(os.path.join(self.top, "log"), "w+")
         self.process = subprocess.Popen(
             self.as_user(program, "-f", "-o", self.options, self.root),
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd="/")
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd="/",
+            env={**os.environ, **(environment or {})})
         Mount.living.add(self)
         self.names = 0
         self.plan = ()

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "failing_memory.h"
 #include <errno.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,11 +40,10 @@ void *__real_reallocarray(void *old, size_t count, size_t size);
 void *__wrap_reallocarray(void *old, size_t count, size_t size);
 char *__real_strdup(const char *text);
 char *__wrap_strdup(const char *text);
-FILE *__real_open_memstream(char **text, size_t *size);
-FILE *__wrap_open_memstream(char **text, size_t *size);
-void *__real_tsearch(const void *key, void **root, int (*compare)(const void *, const void *));
-void *__wrap_tsearch(const void *key, void **root, int (*compare)(const void *, const void *));
-
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+FILE *__real_fopencookie(void *cookie, const char *mode, cookie_io_functions_t functions);
+FILE *__wrap_fopencookie(void *cookie, const char *mode, cookie_io_functions_t functions);
 void *__wrap_malloc(size_t size)
 {
 	return fails() ? NULL : __real_malloc(size);
@@ -66,12 +64,12 @@ char *__wrap_strdup(const char *text)
 	return fails() ? NULL : __real_strdup(text);
 }
 
-FILE *__wrap_open_memstream(char **text, size_t *size)
+void *__wrap_realloc(void *old, size_t size)
 {
-	return fails() ? NULL : __real_open_memstream(text, size);
+	return fails() ? NULL : __real_realloc(old, size);
 }
 
-void *__wrap_tsearch(const void *key, void **root, int (*compare)(const void *, const void *))
+FILE *__wrap_fopencookie(void *cookie, const char *mode, cookie_io_functions_t functions)
 {
-	return fails() ? NULL : __real_tsearch(key, root, compare);
+	return fails() ? NULL : __real_fopencookie(cookie, mode, functions);
 }

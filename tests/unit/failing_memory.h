@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Memory that runs out when a test says so: the linker puts these functions in front of malloc, calloc,
- * reallocarray, strdup, open_memstream and tsearch (meson.build). Only the calling thread's are counted.
+ * realloc, reallocarray, strdup and fopencookie (meson.build). Only the calling thread's are counted.
  *
  *	for (unsigned int nth = 0; memory_fail(nth), result = operation(), memory_failed(); nth++)
  *		CU_ASSERT_EQUAL(result, -ENOMEM);

@@ -61,7 +61,7 @@ static int store(struct node *node, const char *text, size_t size, struct nefs_e
 
 static struct parked *park(struct node *node, fuse_req_t req)
 {
-	return parked_add(&waiting, req);
+	return parked_keep(&waiting, req);
 }
 
 static int open_special(struct handle *handle, struct nefs_error *err)

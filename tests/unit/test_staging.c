@@ -39,7 +39,7 @@ static void show(struct node *node, FILE *out)
 
 static struct parked *park(struct node *node, fuse_req_t req)
 {
-	return parked_add(&waiting, req);
+	return parked_keep(&waiting, req);
 }
 
 static int adopt(struct node *node, struct node *staged, struct nefs_error *err)
