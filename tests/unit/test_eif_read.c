@@ -657,6 +657,66 @@ static void test_sparse(void)
 	image_free(&image);
 }
 
+/* A source that somebody gives up, at its reads'th piece. */
+struct given_up {
+	struct eif_source source; /* first */
+	const struct image *image;
+	atomic_bool *cancel;
+	unsigned int reads, more; /* until then, and after it */
+};
+
+static int read_given_up(
+	const struct eif_source *source, void *buffer, size_t size, uint64_t offset)
+{
+	struct given_up *own = source->context;
+
+	memset(buffer, 0, size);
+	if (offset < own->image->size)
+		memcpy(buffer, own->image->bytes + offset,
+			size < own->image->size - offset ? size
+							 : own->image->size - (size_t)offset);
+	if (*own->cancel)
+		own->more++;
+	else if (--own->reads == 0)
+		*own->cancel = true;
+	return 0;
+}
+
+/* Whenever the wish comes, a terabyte is read no further. */
+static void test_cancelled(void)
+{
+	struct image image;
+
+	image_vector3(&image);
+	image_put64(&image, image_at_size(4), 1ULL << 40);
+	image_put64(&image, 626 + 4, 1ULL << 40);
+	for (unsigned int reads = 1; reads < 100; reads += reads < 20 ? 1 : 20) {
+		for (unsigned int measured = 0; measured < 2; measured++) {
+			atomic_bool cancel = false;
+			struct given_up own = {
+				.source = { .read = read_given_up,
+					.size = 626 + 12 + (1ULL << 40),
+					.cancel = &cancel,
+					.context = &own },
+				.image = &image,
+				.cancel = &cancel,
+				.reads = reads,
+			};
+			struct nefs_error err = { 0 };
+			struct eif_pcrs pcrs;
+			struct eif eif;
+
+			CU_ASSERT_EQUAL(measured ? eif_read_measured(&own.source, &eif, &pcrs, &err)
+						 : eif_read(&own.source, &eif, &err),
+				-ECANCELED);
+			CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "stopped"));
+			/* What is left of the header and the table: no piece of a section. */
+			CU_ASSERT(own.more < 8);
+		}
+	}
+	image_free(&image);
+}
+
 /* What a header tells of the image's length, without the image. */
 static void test_length(void)
 {
@@ -747,6 +807,7 @@ static const CU_TestInfo tests[] = {
 	{ "a read error", test_read_error },
 	{ "files", test_file },
 	{ "a claim of 1 TiB", test_sparse },
+	{ "given up at any piece", test_cancelled },
 	{ "the length that a header tells", test_length },
 	{ "names", test_names },
 	CU_TEST_INFO_NULL,

@@ -733,9 +733,7 @@ static void test_crowd(void)
 	device->plan[TEST_CREATE_VM].waits = true;
 	launch(&stuck, plain);
 	test_device_await(device, TEST_CREATE_VM);
-	pthread_mutex_lock(&device->lock);
-	device->plan[TEST_CREATE_VM].waits = false; /* for the others; this one is not woken */
-	pthread_mutex_unlock(&device->lock);
+	test_device_let_others_pass(device, TEST_CREATE_VM);
 
 	for (size_t i = 0; i < CROWD; i++)
 		launch(&crowd[i], plain);

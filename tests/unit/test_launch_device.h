@@ -34,9 +34,10 @@ struct test_device {
 
 	/* What goes wrong. */
 	struct {
-		int rc;		    /* negative: this call fails */
-		unsigned int after; /* so many that do not, first */
-		bool waits;	    /* until test_device_let_go */
+		int rc;		     /* negative: this call fails */
+		unsigned int after;  /* so many that do not, first */
+		bool waits;	     /* until test_device_let_go */
+		unsigned int let_go; /* how often */
 		unsigned int calls;
 		unsigned int waiting;
 	} plan[TEST_CALLS];
@@ -84,6 +85,9 @@ unsigned int test_device_waiting(struct test_device *device, enum test_call call
 
 /* Waits until some thread waits in the call. */
 void test_device_await(struct test_device *device, enum test_call call);
+
+/* Those in the call go on waiting, whoever comes does not. */
+void test_device_let_others_pass(struct test_device *device, enum test_call call);
 
 /* No call waits any more. */
 void test_device_let_go(struct test_device *device, enum test_call call);

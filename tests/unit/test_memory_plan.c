@@ -252,10 +252,35 @@ static void test_load(void)
 		enclave_memory_load(&memory, fd, sizeof(image), UINT64_MAX, NULL, &err), -EINVAL);
 	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, UINT64_MAX, 1000, NULL, &err), -EINVAL);
 
+	/* Nobody wants it any more. */
+	CU_ASSERT_EQUAL(
+		enclave_memory_load(&memory, fd, sizeof(image), 0, &(atomic_bool){ false }, &err),
+		0);
+	CU_ASSERT_EQUAL(
+		enclave_memory_load(&memory, fd, sizeof(image), 0, &(atomic_bool){ true }, &err),
+		-ECANCELED);
+
 	/* The file became shorter. */
 	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, sizeof(image) + 1, 0, NULL, &err), -EIO);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "shorter"));
 	CU_ASSERT_EQUAL(enclave_memory_load(&memory, -1, 16, 0, NULL, &err), -EIO);
+}
+
+/* What nobody could have is known before anything is done for it; what others have is another matter. */
+static void test_check(void)
+{
+	struct machine machine = {
+		.dev.ops = &machine_ops,
+		.promised = { { 1 * G, 4, 0 }, { 2 * M, 20, 7 } },
+	};
+	struct nefs_error err = { 0 };
+
+	CU_ASSERT_EQUAL(enclave_memory_check(&machine.dev, 4 * G + 40 * M, &err), 0);
+	CU_ASSERT_EQUAL(enclave_memory_check(&machine.dev, 4 * G + 42 * M, &err), -ENOMEM);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "4138 MiB"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "0 of 4 pages of 1024 MiB are free"));
+	CU_ASSERT_EQUAL(enclave_memory_check(&machine.dev, 512 * M, &err), -ENOMEM);
+	CU_ASSERT_EQUAL(machine.attempts, 0);
 }
 
 static const CU_TestInfo tests[] = {
@@ -265,6 +290,7 @@ static const CU_TestInfo tests[] = {
 	{ "smaller pages where larger ones are gone", test_fall_back },
 	{ "another failure is not a shortage", test_map_error },
 	{ "the image across the mappings", test_load },
+	{ "what can never be had", test_check },
 	CU_TEST_INFO_NULL,
 };
 
