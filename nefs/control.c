@@ -163,20 +163,42 @@ int control_store(struct node *node, const char *text, size_t size)
 bool control_wants_text(const struct handle *handle, off_t offset)
 {
 	/* What the page cache gets is everybody's: it must not be what this reader saw once. */
-	return offset == 0 || handle->paging || !handle->text;
+	return offset == 0 || handle->paging || (!handle->text && !handle->lost);
 }
 
 void control_take_text(struct handle *handle, struct text *text)
 {
 	text_unref(handle->text);
 	handle->text = text;
+	handle->lost = 0;
 	handle->seen = handle->node->changes;
+}
+
+void control_lose_texts(struct node *node)
+{
+	struct handle *handle;
+
+	LIST_FOREACH(handle, &node->handles, siblings)
+	{
+		if (!handle->text || handle->text->size <= VALUE_MAX)
+			continue;
+		handle->lost = handle->text->size;
+		text_unref(handle->text);
+		handle->text = NULL;
+	}
 }
 
 void control_reply_text(fuse_req_t req, const struct handle *handle, size_t size, off_t offset)
 {
 	const struct text *text = handle->text;
 
+	if (!text) {
+		if (offset < 0 || (uint64_t)offset < handle->lost)
+			fuse_reply_err(req, ESTALE);
+		else
+			fuse_reply_buf(req, NULL, 0);
+		return;
+	}
 	if (offset < 0 || (uint64_t)offset >= text->size)
 		size = 0;
 	else if (size > text->size - (size_t)offset)

@@ -162,6 +162,12 @@ bool control_wants_text(const struct handle *handle, off_t offset);
 /* Gives a handle its text, with a reference to it: the present content has been seen. */
 void control_take_text(struct handle *handle, struct text *text);
 
+/*
+ * What the file tells is void: a text of more than VALUE_MAX bytes is taken from those who have it. Who was in the
+ * middle of it gets ESTALE, and who was at its end its end: else each text that ever was could be kept.
+ */
+void control_lose_texts(struct node *node);
+
 /* Answers a read from it. */
 void control_reply_text(fuse_req_t req, const struct handle *handle, size_t size, off_t offset);
 

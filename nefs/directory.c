@@ -213,8 +213,10 @@ bool directory_path(const struct node *node, char path[DIRECTORY_PATH_MAX])
 /* Whatever the kernel still remembers by an id of it is nobody's: it may do so for as long as it likes. */
 static void forget_all(struct directory *directory)
 {
-	for (size_t i = 0; i < directory->control_count; i++)
+	for (size_t i = 0; i < directory->control_count; i++) {
+		node_drop_texts(&directory->controls[i]);
 		node_forget(&directory->controls[i], UINT64_MAX);
+	}
 	node_forget(&directory->node, UINT64_MAX);
 }
 

@@ -321,6 +321,17 @@ static void close_all(struct node *node)
 		node->ops->close(handle);
 }
 
+void node_drop_texts(struct node *node)
+{
+	struct handle *handle;
+
+	LIST_FOREACH(handle, &node->handles, siblings)
+	{
+		text_unref(handle->text);
+		handle->text = NULL;
+	}
+}
+
 void node_renew(struct node *node)
 {
 	struct handle *handle;
@@ -328,6 +339,7 @@ void node_renew(struct node *node)
 	/* Else the kernel would not ask, and not learn that it has to look the name up again. */
 	node_invalidate(node);
 	close_all(node);
+	node_drop_texts(node);
 	while ((handle = LIST_FIRST(&node->handles))) {
 		LIST_REMOVE(handle, siblings);
 		handle->gone = true;

@@ -173,6 +173,7 @@ struct handle {
 
 	/* Text files: what a read at offset 0 found, for the reads that continue it. */
 	struct text *text;
+	size_t lost; /* the size of one that was taken from it (control_lose_texts) */
 
 	uint64_t position; /* streams: where this reader is */
 
@@ -283,6 +284,9 @@ void handle_wait_read(fuse_req_t req, struct handle *handle, size_t size, off_t 
 /* Is it open for writing? And has anybody its node so, but for this handle (NULL: whoever)? */
 bool handle_writes(const struct handle *handle);
 bool node_is_written(const struct node *node, const struct handle *but);
+
+/* Nobody reads on in what they have of it. */
+void node_drop_texts(struct node *node);
 
 /* Closes whatever is open on a node: the mount is gone. */
 void node_close_handles(struct node *node);

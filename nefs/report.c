@@ -50,6 +50,7 @@ static bool is_waited_for(const struct enclave *enclave)
 void report_invalidate(struct enclave *enclave)
 {
 	image_forget(&enclave->image);
+	control_lose_texts(enclave->files.image_info);
 	image_cancel_report(&enclave->image, fs_of(&enclave->directory)->workers);
 	set_uncached(enclave, false);
 	node_invalidate(enclave->files.measurements);

@@ -6,9 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 
+static size_t shown; /* bytes of the text of `value` */
+
 static void show(struct node *node, FILE *out)
 {
-	fputs("5\n", out);
+	for (size_t i = 0; i < shown; i++)
+		fputc('5', out);
 }
 
 static int store(struct node *node, const char *text, size_t size, struct nefs_error *err)
@@ -44,6 +47,7 @@ static void set_up(void)
 	bare_tree_set_up(&bare, rows);
 	directory = &bare_directory_new(&bare, bare.tree.root, "web", rows)->directory;
 	ino = node_id(&directory->node);
+	shown = 2;
 }
 
 static void tear_down(void)
@@ -305,6 +309,54 @@ static void test_staged(void)
 	CU_ASSERT_EQUAL(quota->used[QUOTA_FILES], 1);
 }
 
+/* A text that nobody can have any more is kept for nobody; a short one for who reads it, and is read to its end. */
+static void test_texts(void)
+{
+	struct fuse_file_info info = { .flags = O_RDONLY }, more = info;
+	fuse_ino_t value = node_id(row("value"));
+	struct handle *handle;
+
+	info.lock_owner = more.lock_owner = 1;
+	op_open(next(), value, &info);
+	handle = (struct handle *)(uintptr_t)info.fh;
+	op_read(next(), value, 1, 0, &info);
+	control_lose_texts(row("value"));
+	op_read(next(), value, 1, 1, &info);
+	CHECK_REPLY(REPLY_BUFFER);
+	CU_ASSERT_EQUAL(req.size, 1);
+	shown = 5000;
+	op_read(next(), value, 4096, 0, &info);
+	CU_ASSERT_EQUAL(req.size, 4096);
+	control_lose_texts(row("value"));
+	CU_ASSERT_PTR_NULL(handle->text);
+	/* In the middle, at the end, and anew. */
+	op_read(next(), value, 4096, 4096, &info);
+	CHECK_ERROR(ESTALE);
+	op_read(next(), value, 4096, 5000, &info);
+	CHECK_REPLY(REPLY_BUFFER);
+	CU_ASSERT_EQUAL(req.size, 0);
+	shown = 5001;
+	op_read(next(), value, 4096, 0, &info);
+	op_read(next(), value, 4096, 4096, &info);
+	CHECK_REPLY(REPLY_BUFFER);
+	CU_ASSERT_EQUAL(req.size, 5001 - 4096);
+	/* Made anew, or removed: whoever has it open gets ENODEV. */
+	op_open(next(), value, &more);
+	op_read(next(), value, 10, 0, &more);
+	node_renew(row("value"));
+	CU_ASSERT_PTR_NULL(handle->text);
+	op_release(next(), 0, &more);
+	op_open(next(), node_id(row("value")), &more);
+	op_read(next(), 0, 10, 0, &more);
+	CHECK_REPLY(REPLY_BUFFER);
+	CU_ASSERT_EQUAL(directory->ops->rmdir(directory, NULL), 0);
+	CU_ASSERT_PTR_NULL(((struct handle *)(uintptr_t)more.fh)->text);
+	op_read(next(), 0, 10, 1, &more);
+	CHECK_ERROR(ENODEV);
+	op_release(next(), 0, &more);
+	op_release(next(), 0, &info);
+}
+
 static const CU_TestInfo tests[] = {
 	{ "what is gone", test_gone },
 	{ "open files", test_open_files },
@@ -312,6 +364,7 @@ static const CU_TestInfo tests[] = {
 	{ "who may only read", test_reader_is_not_told_there },
 	{ "what waits", test_parked },
 	{ "what is staged", test_staged },
+	{ "texts of what is void", test_texts },
 	CU_TEST_INFO_NULL,
 };
 
