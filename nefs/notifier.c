@@ -87,13 +87,16 @@ static void tell_failure(struct notifier *notifier, const char *file)
 
 /*
  * Where a file is: a path, and what it is relative to. buffer is for a path that has to be made. False: it
- * would be too long.
+ * would be too long, or would lead to files that are not ours: the mount was taken down, and who had one of
+ * its files open still has it.
  */
 static bool locate(const struct notifier *notifier, const char *file, char buffer[PATH_MAX],
 	int *directory, const char **path)
 {
 	int length;
 
+	if (notifier->own.over)
+		return false;
 	*directory = notifier->own.root >= 0 ? notifier->own.root : AT_FDCWD;
 	*path = file;
 	if (notifier->own.root >= 0)

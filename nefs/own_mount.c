@@ -15,6 +15,7 @@ int own_mount_open(struct own_mount *own, const char *mountpoint)
 	int failed;
 
 	own->root = -1;
+	own->over = false;
 	own->changes = open(MOUNTINFO, O_RDONLY | O_CLOEXEC);
 	if (own->changes < 0)
 		return -errno;
@@ -38,8 +39,10 @@ bool own_mount_lasts(const struct own_mount *own)
 
 void own_mount_close(struct own_mount *own)
 {
-	if (own->root >= 0)
+	if (own->root >= 0) {
 		close(own->root);
+		own->over = true;
+	}
 	if (own->changes >= 0)
 		close(own->changes);
 	own->root = -1;

@@ -18,6 +18,7 @@
 struct own_mount {
 	int root;    /* the copy's root, for the *at() calls; -1: none, use paths */
 	int changes; /* POLLPRI: some mount of this namespace has changed; -1: no copy */
+	bool over; /* there was a copy, and it was given back: what the paths lead to is somebody else's */
 };
 
 /*
@@ -33,7 +34,7 @@ int own_mount_open(struct own_mount *own, const char *mountpoint);
  */
 bool own_mount_lasts(const struct own_mount *own);
 
-/* Gives the copy back. Nothing happens to one that is closed or was never opened. */
+/* Gives the copy back, for good. Nothing happens to one that is closed or was never opened. */
 void own_mount_close(struct own_mount *own);
 
 #endif

@@ -6,8 +6,8 @@ import signal
 import subprocess
 
 import pytest
-from harness import Child, eventually, fd_outcome, outcome, put, seconds
-from nefs_mount import SIM_FILES, flat_keyed
+from harness import Child, eventually, fd_outcome, outcome, put, run, seconds
+from nefs_mount import SIM_FILES, flat_keyed, is_sim
 from watching import CHANGED, USABLE, Inotify, Watched, poll_change, poll_now
 
 POLLABLE = ["events", "state", "error", "memory.effective", "cpus.effective", "cid.effective",
@@ -421,3 +421,36 @@ def test_changes_do_not_keep_a_mount_from_ending(new_mount):
         with Inotify(enclave.path("state")):
             assert enclave.stop() == "OK"
         mount.unmount()
+
+
+def test_no_file_of_others_is_touched(new_mount, tmp_path):
+    """After a lazy umount the paths lead elsewhere: to what a user has put there, who owns the mount point, say."""
+    mount = new_mount()
+    enclave = mount.enclave("web").ready(debug=b"1")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    with Watched(enclave.path("events")) as events, open(enclave.path("start"), "wb", buffering=0) as start, \
+            open(mount.path("sim/crash") if is_sim() else os.devnull, "wb", buffering=0) as crash, \
+            Inotify(enclave.path("events")) as watch:
+        # It has its copy of the mount, and uses it.
+        start.write(b"1")
+        watch.wait(enclave.path("events"))
+        names = os.listdir(enclave.path())
+        assert run("umount", "-l", mount.root).returncode == 0
+        os.symlink(theirs, mount.path("web"))
+        for name in names:
+            (theirs / name).touch()
+            os.utime(theirs / name, (1, 1))
+        before = sorted(os.listdir(theirs))
+        for value in (b"0", b"1") * 20:
+            start.write(value)
+            assert events.changed()
+        if is_sim():
+            crash.write(b"web")
+            assert events.changed()
+    # What the notifier has to do is done before its daemon ends, or not at all.
+    assert mount.wait_exit() == 0, mount.said()
+    assert sorted(os.listdir(theirs)) == before
+    assert {os.stat(theirs / name).st_mtime for name in before} == {1}
+    os.unlink(mount.path("web"))
+    mount.discard()
