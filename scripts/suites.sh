@@ -240,6 +240,12 @@ suite_model() {
 	reports
 }
 
+# One user's worst against all others: 3 s of each, or 30.
+suite_hostile() {
+	[[ $suite != hostile-long* ]] || export NEFS_HOSTILE_SECONDS=30
+	pytest_of "$1" tests/hostile
+}
+
 suite_slow() {
 	pytest_of "$1" "$SLOW"
 }

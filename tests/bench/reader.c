@@ -2,7 +2,9 @@
 /*
  * Reads files at fixed times, each in a thread of its own, until its standard input ends:
  *
- *	reader PERIOD-US FILE...
+ *	reader [--open] PERIOD-US FILE...
+ *
+ * With --open each time anew, as cat(1) does: open(2) and close(2) are in its time, too.
  *
  * Says "ready" once all are being read, and at the end a line a file: reads, p50, p99 and the longest
  * in microseconds. While one read hangs the others that would have been due meanwhile are counted,
@@ -17,6 +19,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +28,7 @@
 
 struct reader {
 	pthread_t thread;
+	const char *path; /* NULL: fd is read */
 	int fd, failed;
 	double period;
 	const atomic_bool *done;
@@ -39,11 +43,22 @@ static void sleep_until(double usec)
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, NULL);
 }
 
+/* 0, or an errno. */
+static int read_once(const struct reader *reader)
+{
+	int fd = reader->path ? open(reader->path, O_RDONLY) : reader->fd, failed;
+	char text[256];
+
+	failed = fd < 0 || pread(fd, text, sizeof(text), 0) < 0 ? errno : 0;
+	if (reader->path && fd >= 0)
+		close(fd);
+	return failed;
+}
+
 static void *read_on(void *data)
 {
 	struct reader *reader = data;
 	double due = now_usec();
-	char text[256];
 
 	/* The kernel may be 50 us late by default, to save wake-ups. */
 	prctl(PR_SET_TIMERSLACK, 1000);
@@ -52,8 +67,7 @@ static void *read_on(void *data)
 
 		due += reader->period;
 		sleep_until(due);
-		if (pread(reader->fd, text, sizeof(text), 0) < 0)
-			reader->failed = errno;
+		reader->failed = read_once(reader);
 		end = now_usec();
 		samples_add(&reader->times, end - due);
 		for (; due + reader->period <= end; due += reader->period)
@@ -65,20 +79,23 @@ static void *read_on(void *data)
 int main(int argc, char **argv)
 {
 	struct reader readers[FILES_MAX] = { 0 };
-	double period = argc > 1 ? atof(argv[1]) : 0;
+	bool anew = argc > 1 && strcmp(argv[1], "--open") == 0;
+	double period = argc > 1 + anew ? atof(argv[1 + anew]) : 0;
+	char **paths = argv + 2 + anew;
+	int count = argc - 2 - anew;
 	atomic_bool done = false;
-	int count = argc - 2;
 	char byte;
 
 	if (count < 1 || count > FILES_MAX || period <= 0)
 		return 2;
 	for (int i = 0; i < count; i++) {
-		readers[i] = (struct reader){
-			.fd = open(argv[2 + i], O_RDONLY), .period = period, .done = &done
-		};
+		readers[i] = (struct reader){ .path = anew ? paths[i] : NULL,
+			.fd = open(paths[i], O_RDONLY),
+			.period = period,
+			.done = &done };
 		if (readers[i].fd < 0 ||
 			pthread_create(&readers[i].thread, NULL, read_on, &readers[i])) {
-			perror(argv[2 + i]);
+			perror(paths[i]);
 			return 1;
 		}
 	}
@@ -93,7 +110,7 @@ int main(int argc, char **argv)
 		pthread_join(readers[i].thread, NULL);
 		if (readers[i].failed) {
 			errno = readers[i].failed;
-			perror(argv[2 + i]);
+			perror(paths[i]);
 			return 1;
 		}
 		printf("%zu %.1f %.1f %.1f\n", times->count, samples_percentile(times, 50),

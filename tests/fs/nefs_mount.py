@@ -242,11 +242,11 @@ class Mount(Directory):
             found += [os.path.relpath(os.path.join(folder, name), self.spool) for name in files]
         return sorted(found)
 
-    def clear(self):
-        """Removes every enclave, whatever state it is in."""
+    def clear(self, *but):
+        """Removes every enclave but those with these names, whatever state it is in."""
         if self.plan or (is_sim() and os.path.exists(self.path("sim/fault"))):
             self.faults()
-        enclaves = [Enclave(self, name) for name in self.enclaves()]
+        enclaves = [Enclave(self, name) for name in self.enclaves() if name not in but]
         for enclave in enclaves:
             put(enclave.path("start"), b"0", os.O_WRONLY | os.O_NONBLOCK)
         for enclave in enclaves:
