@@ -304,6 +304,22 @@ static int find_group(struct options *options, struct nefs_error *err)
 	return 0;
 }
 
+/*
+ * libfuse takes a "--" at the end away, but not where it has put options in front: what is added later would be
+ * words then. The words are ours by now. In "-o --" it is an option, if none that anybody knows.
+ */
+static void drop_separator(struct fuse_args *args)
+{
+	const int last = args->argc - 1;
+
+	if (last < 1 || strcmp(args->argv[last], "--") ||
+		(last == 2 && strcmp(args->argv[1], "-o") == 0))
+		return;
+	free(args->argv[last]);
+	args->argv[last] = NULL;
+	args->argc = last;
+}
+
 int options_parse(struct fuse_args *args, struct options *options, struct nefs_error *err)
 {
 	char *resolved;
@@ -312,6 +328,7 @@ int options_parse(struct fuse_args *args, struct options *options, struct nefs_e
 	options->gid = (gid_t)-1;
 	if (fuse_opt_parse(args, options, table, take_word))
 		return nefs_error_set(err, EINVAL, "bad options; nefs -h lists them");
+	drop_separator(args);
 	if (options->help || options->version)
 		return 0;
 	failed = check_words(options, err);

@@ -147,6 +147,30 @@ static void test_words(void)
 	release(&options, &args);
 }
 
+/* What is added to the options must not become words: "--" ends them where it is left. */
+static void test_separator(void)
+{
+	static const char *const rows[][WORDS_MAX] = {
+		{ "POINT", "--" },
+		{ "POINT", "-o", "max_read=4096", "--" },
+		{ "-o", "max_read=4096", "--", "POINT" },
+		{ "-o", "--", "POINT" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct nefs_error err = { 0 };
+		struct options options;
+		struct fuse_args args;
+
+		CU_ASSERT_EQUAL(parse(rows[i], &options, &args, &err), 0);
+		CU_ASSERT_STRING_EQUAL(options.mountpoint, point);
+		/* Of an option it is the value, and another one follows. */
+		CU_ASSERT_EQUAL(is_left(&args, "--"), i == 3);
+		CU_ASSERT_EQUAL(is_left(&args, "max_read=4096"), i == 1 || i == 2);
+		release(&options, &args);
+	}
+}
+
 static void test_what_others_read(void)
 {
 	static const char *const taken[] = { "defaults", "auto", "noauto", "nofail", "_netdev",
@@ -277,6 +301,7 @@ static const CU_TestInfo tests[] = {
 	{ "bounds of users", test_bounds },
 	{ "takes flags in any order", test_flags },
 	{ "takes a source and a mount point", test_words },
+	{ "a -- at the end ends nothing", test_separator },
 	{ "leaves to libfuse what is not for others", test_what_others_read },
 	{ "refuses with a sentence", test_refusals },
 	{ "lets the last value count", test_values },
