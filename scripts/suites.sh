@@ -273,14 +273,26 @@ suite_eif() {
 	pytest_of "$1" tests/eif
 }
 
-# Each file of the corpus is a test: the program must come back from it.
+# Each file of the corpus is a test: the program must come back from it. They are played in one go, and one by one
+# only where that fails.
 suite_fuzz() {
-	local corpus program file
+	local corpus program file output=$logs/$suite.output status=0
 
+	if [ "$suite" = fuzz-long ]; then
+		"$NEFS_SOURCE/scripts/fuzz" --build "$1" --minutes "${NEFS_FUZZ_MINUTES:-20}" \
+			${NEFS_TEST_LOGS:+--found "$NEFS_TEST_LOGS"} >"$output" 2>&1 </dev/null || status=$?
+		cat "$output"
+		tally_line $status "$output"
+		return
+	fi
 	for corpus in "$NEFS_SOURCE"/tests/fuzz/corpus/*; do
 		program=$1/tests/fuzz/fuzz_${corpus##*/}
 		if [ ! -x "$program" ]; then
 			missing "$program"
+			continue
+		fi
+		if under "$1" "$program" "$corpus" >"$output" 2>&1; then
+			tally "$(sed -n 's/^\([0-9]*\) inputs replayed$/\1/p' "$output")" 0
 			continue
 		fi
 		for file in "$corpus"/*; do

@@ -4,11 +4,8 @@
  * form, so that no two texts are the same signature.
  */
 #include "ecdsa_der.h"
+#include "fuzz.h"
 #include <gnutls/crypto.h>
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static gnutls_datum_t without_zeros(uint8_t *number, size_t half)
 {
@@ -27,9 +24,8 @@ static void decode(const uint8_t *data, size_t size, size_t half)
 	if (raw && ecdsa_raw_from_der(data, size, half, raw)) {
 		r = without_zeros(raw, half);
 		s = without_zeros(raw + half, half);
-		if (gnutls_encode_rs_value(&der, &r, &s) < 0 || der.size != size ||
-			memcmp(der.data, data, size) != 0)
-			abort();
+		must(gnutls_encode_rs_value(&der, &r, &s) >= 0);
+		must(der.size == size && memcmp(der.data, data, size) == 0);
 		gnutls_free(der.data);
 	}
 	free(raw);

@@ -6,27 +6,23 @@
  *
  * With libFuzzer (clang -fsanitize=fuzzer) this is its target; without, fuzz_main.c replays files.
  */
+#include "fuzz.h"
+#include "heap.h"
 #include "signature.h"
 #include <nefs/eif.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <zlib.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* A refusal without a sentence, or a success with one, is as wrong as a crash. */
-static void check_error(int result, const struct nefs_error *err)
-{
-	if (result > 0 || (result < 0) != (err->text[0] != '\0') || err->code != -result)
-		abort();
-}
+/*
+ * What an image may cost at once, in bytes: "{}," as JSON values takes some seventy times its text, and the
+ * description, keys and certificates have bounds of their own.
+ */
+#define HEAP_PER_BYTE 96
+#define HEAP_FIXED    (1UL << 20)
 
 /* The ways to read an image must agree on it. */
 static void compare(const struct eif *one, const struct eif *other)
 {
-	if (memcmp(one, other, sizeof(*one)) != 0)
-		abort();
+	must(memcmp(one, other, sizeof(*one)) == 0);
 }
 
 static void use_image(const struct eif_source *source)
@@ -38,44 +34,38 @@ static void use_image(const struct eif_source *source)
 	int result, result_measured, result_table;
 
 	result = eif_read(source, &eif, &err);
-	check_error(result, &err);
+	must_tell(result, &err);
 	result_measured = eif_read_measured(source, &measured, &pcrs, &measuring);
-	check_error(result_measured, &measuring);
+	must_tell(result_measured, &measuring);
 	result_table = eif_read_table(source, &structure, &table);
-	check_error(result_table, &table);
-	if (result && (result_measured != result || strcmp(measuring.text, err.text) != 0))
-		abort();
+	must_tell(result_table, &table);
+	must(!result || (result_measured == result && strcmp(measuring.text, err.text) == 0));
 	if (result)
 		return;
-	if (result_table)
-		abort();
+	must(!result_table);
 	compare(&eif, &measured);
 	compare(&eif, &structure);
-	if (eif.size > source->size || eif.section_count > EIF_SECTIONS_MAX)
-		abort();
+	must(eif.size <= source->size && eif.section_count <= EIF_SECTIONS_MAX);
 	for (size_t i = 0; i < eif.section_count; i++) {
-		if (eif.sections[i].offset > source->size ||
-			source->size - eif.sections[i].offset < eif.sections[i].size)
-			abort();
+		must(eif.sections[i].offset <= source->size);
+		must(source->size - eif.sections[i].offset >= eif.sections[i].size);
 	}
 	result = eif_check_kernel(source, &eif, &err);
-	check_error(result, &err);
+	must_tell(result, &err);
 	nefs_error_clear(&err);
 
 	if (result_measured)
 		return;
 	text = eif_pcrs_text(&pcrs);
-	if (!text)
-		abort();
+	must(text);
 	free(text);
 	result = eif_verify(source, &eif, &pcrs, &err);
-	check_error(result, &err);
+	must_tell(result, &err);
 	nefs_error_clear(&err);
 	text = NULL;
 	result = eif_describe(source, &eif, &pcrs, &text, &err);
-	check_error(result, &err);
-	if (result == 0 && !text)
-		abort();
+	must_tell(result, &err);
+	must(result || strlen(text) <= EIF_DESCRIPTION_MAX);
 	free(text);
 }
 
@@ -89,19 +79,18 @@ static void use_signature(const uint8_t *data, size_t size)
 	struct nefs_error err = { 0 };
 	int result;
 
-	if (!signature)
-		abort();
+	must(signature);
 	result = eif_signature_decode(data, size, signature, &err);
-	check_error(result, &err);
+	must_tell(result, &err);
 	if (result == 0) {
 		result = eif_certificate_load(signature->certificate, signature->certificate_size,
 			&certificate, &algorithm, &err);
-		check_error(result, &err);
+		must_tell(result, &err);
 	}
 	if (result == 0) {
 		result = eif_signature_verify(
 			signature, certificate, algorithm, pcr0, 1577934245, &err);
-		check_error(result, &err);
+		must_tell(result, &err);
 		gnutls_x509_crt_deinit(certificate);
 	}
 	free(signature);
@@ -112,18 +101,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct eif_source source;
 	uint8_t *sealed;
 
+	heap_begin();
 	eif_source_memory(&source, data, size);
 	use_image(&source);
 	source.open_ended = true;
 	use_image(&source);
 	if (size <= EIF_SIGNATURE_MAX)
 		use_signature(data, size);
+	must(heap_peak() <= HEAP_FIXED + HEAP_PER_BYTE * size);
 	if (size < EIF_HEADER_SIZE)
 		return 0;
 
 	sealed = malloc(size);
-	if (!sealed)
-		abort();
+	must(sealed);
 	memcpy(sealed, data, size);
 	/* Magic and version, too: mutations should not be spent on them. */
 	memcpy(sealed, ".eif\0", 5);
@@ -134,6 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		sealed[544 + i] = (uint8_t)(crc >> (24 - 8 * i));
 	eif_source_memory(&source, sealed, size);
 	use_image(&source);
+	must(heap_peak() <= HEAP_FIXED + HEAP_PER_BYTE * size);
 	free(sealed);
 	return 0;
 }

@@ -3,18 +3,12 @@
  * Replays files through a fuzz target, without libFuzzer: each argument is a file, or a folder of
  * files. Exits 1 if nothing was replayed.
  */
+#include "fuzz.h"
 #include <dirent.h>
 #include <errno.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
 /* Largest file that is replayed. */
 #define INPUT_MAX (16UL << 20)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static unsigned int replay_file(const char *path)
 {

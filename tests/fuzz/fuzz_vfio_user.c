@@ -6,13 +6,12 @@
  */
 #include "connection.h"
 #include "control_socket.h"
+#include "fuzz.h"
 #include "messages.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
 #include <sched.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -22,13 +21,6 @@
 #define MEMORY	    (256ULL << 20)
 #define REPLY_SPINS 2000 /* a delayed reply, or a dropped one, is not waited for */
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
 /* Made once: a thread for each input would be most of the work. */
 static struct fixture {
 	struct vfio_user user;
@@ -36,33 +28,6 @@ static struct fixture {
 	int memory;
 	uint8_t reply[VFIO_USER_MESSAGE_MAX];
 } fixture = { .memory = -1 };
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
-
-static uint64_t number(struct input *input, size_t bytes)
-{
-	uint64_t value = 0;
-	size_t taken = bytes < input->size ? bytes : input->size;
-
-	memcpy(&value, input->data, taken);
-	input->data += taken;
-	input->size -= taken;
-	return value;
-}
-
-static size_t bytes(struct input *input, const uint8_t **data, size_t most)
-{
-	size_t taken = most < input->size ? most : input->size;
-
-	*data = input->data;
-	input->data += taken;
-	input->size -= taken;
-	return taken;
-}
 
 static void raise_vector(void *context, unsigned int vector)
 {

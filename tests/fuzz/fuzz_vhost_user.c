@@ -7,12 +7,10 @@
  */
 #include "../unit/vhost_back_end.h"
 #include "console_port.h"
+#include "fuzz.h"
 #include <errno.h>
 #include <nefs/cleanup.h>
 #include <nefs/ne_limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #define ACTIONS_MAX 256
@@ -20,13 +18,6 @@
 #define ENCLAVES    8
 #define TURNS_MAX   100000 /* of the loop; more is a loop without an end */
 #define CARRIED_MAX 3732   /* bytes of data that vhost-device-vsock carries */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
 
 struct device {
 	int consoles[ENCLAVES]; /* where an enclave prints; -1: nobody reads it */
@@ -40,34 +31,6 @@ struct fixture {
 	struct console_port *port;
 	bool overwritten; /* the memory: no telling any more what is in the front end's rings */
 };
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
-
-static uint64_t number(struct input *input, size_t bytes)
-{
-	uint64_t value = 0;
-	size_t taken = bytes < input->size ? bytes : input->size;
-
-	memcpy(&value, input->data, taken);
-	input->data += taken;
-	input->size -= taken;
-	return value;
-}
-
-static const uint8_t *bytes(struct input *input, size_t *size)
-{
-	const uint8_t *data = input->data;
-
-	if (*size > input->size)
-		*size = input->size;
-	input->data += *size;
-	input->size -= *size;
-	return data;
-}
 
 /* ---- the device ---- */
 
@@ -150,8 +113,8 @@ static void give_bytes(struct fixture *fixture, struct input *input)
 {
 	const uint32_t used = (uint32_t)number(input, 4);
 	struct virtio_vsock_hdr header = { 0 };
-	size_t size = sizeof(header);
-	const uint8_t *data = bytes(input, &size);
+	const uint8_t *data;
+	const size_t size = bytes(input, &data, sizeof(header));
 
 	memcpy(&header, data, size);
 	give(fixture, &header, used);
@@ -177,8 +140,9 @@ static void jump(struct fixture *fixture, struct input *input)
 static void overwrite(struct fixture *fixture, struct input *input)
 {
 	const size_t offset = number(input, 3) % fixture->end.memory_size;
-	size_t size = number(input, 2);
-	const uint8_t *data = bytes(input, &size);
+	const size_t wanted = number(input, 2);
+	const uint8_t *data;
+	size_t size = bytes(input, &data, wanted);
 
 	if (size > fixture->end.memory_size - offset)
 		size = fixture->end.memory_size - offset;
