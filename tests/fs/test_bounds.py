@@ -2,7 +2,9 @@
 """What one user may have, what is left for others, and that nothing stays which nobody can have any more."""
 import json
 import os
+import random
 import threading
+import time
 
 import eif_image
 import pytest
@@ -310,3 +312,53 @@ def test_a_large_text_that_is_void_is_not_kept(mount, enclave):
     finally:
         for fd in fds:
             os.close(fd)
+
+
+# ---- whatever happened ----
+
+def use(mount, nth, until):
+    """Stages, opens, renames and removes what others do the same with; what was not expected of it."""
+    chosen = random.Random(nth)
+    kept, seen = [], set()
+
+    def anything():
+        path = mount.path(f"race{chosen.randrange(3)}")
+        name = chosen.choice(["memory", "image", "state", ".tmp", ".tmp2", "x.lock/.tmp", "journal"])
+        file = f"{path}/{name}"
+        flags = os.O_CREAT | os.O_RDWR if "tmp" in name else os.O_RDONLY
+        action = chosen.randrange(9)
+        if action == 0:
+            os.mkdir(path)
+        elif action == 1:
+            os.rmdir(path)
+        elif action == 2:
+            os.mkdir(f"{path}/x.lock")
+        elif action == 3:
+            os.rename(f"{path}/.tmp", f"{path}/memory")
+        elif action == 4:
+            os.rename(f"{path}/memory", f"{path}/.tmp2")
+        elif action == 5:
+            os.unlink(file)
+        elif action == 6:
+            kept.append(os.open(path, chosen.choice([os.O_PATH, os.O_DIRECTORY])))
+        elif action == 7 and kept:
+            os.close(kept.pop(chosen.randrange(len(kept))))
+        else:
+            kept.append(os.open(file, chosen.choice([flags, os.O_PATH])))
+            os.write(kept[-1], b"64M\n")
+    while time.monotonic() < until:
+        seen.add(outcome(anything))
+        while len(kept) > 50:
+            os.close(kept.pop(0))
+    return seen
+
+
+def test_nothing_is_left_of_races(mount):
+    fds = mount.fds()
+    until = time.monotonic() + 1.5
+    seen = set().union(*(child.result(30) for child in [Child(use, mount, nth, until) for nth in range(4)]))
+    # EBADF: what was opened for reading, or O_PATH.
+    assert seen <= {"OK", "EEXIST", "ENOENT", "ENODEV", "ENOTEMPTY", "ENOTDIR", "EISDIR", "EINVAL", "EBADF", "EACCES",
+                    "ENOSPC", "EBUSY", "ESTALE", "EPERM"}
+    mount.clear()
+    eventually(lambda: mount.fds() <= fds, "what was staged is closed")
