@@ -204,7 +204,8 @@ static int check_bounds(struct options *options, struct nefs_error *err)
 		if (failed)
 			nefs_error_prefix(err, "user_bytes");
 	}
-	each[QUOTA_PARKED] = QUOTA_PARKED_PER_FILE * each[QUOTA_FILES];
+	/* One for each file: all that wait for the same are answered in one go, and others behind them. */
+	each[QUOTA_PARKED] = each[QUOTA_FILES];
 	return failed;
 }
 

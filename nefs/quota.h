@@ -24,9 +24,6 @@ enum quota_kind {
 	QUOTA_KINDS
 };
 
-/* Reads that may wait for each file that may be open: threads may share one. */
-#define QUOTA_PARKED_PER_FILE 4
-
 /* Most of each kind; 0: no bound. */
 struct quota_limits {
 	uint64_t each[QUOTA_KINDS]; /* of one user */

@@ -71,7 +71,7 @@ static void test_defaults(void)
 	CU_ASSERT_FALSE(options.foreground || options.debug || options.help || options.version);
 	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_ENCLAVES], 256);
 	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_FILES], 1024);
-	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_PARKED], 4096);
+	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_PARKED], 1024);
 	CU_ASSERT_TRUE(options.default_user_bytes);
 	release(&options, &args);
 }
@@ -89,7 +89,7 @@ static void test_bounds(void)
 		0);
 	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_ENCLAVES], 1);
 	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_FILES], 16);
-	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_PARKED], 64);
+	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_PARKED], 16);
 	CU_ASSERT_EQUAL(options.bounds.each[QUOTA_BYTES], 2 << 20);
 	CU_ASSERT_FALSE(options.default_user_bytes);
 	release(&options, &args);
