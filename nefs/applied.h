@@ -7,7 +7,7 @@
 #define NEFS_APPLIED_H
 
 #include "settings.h"
-#include "spool.h"
+#include "spool_file.h"
 
 struct applied {
 	struct settings settings; /* values only: their texts are not needed */

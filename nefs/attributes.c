@@ -3,8 +3,7 @@
 #include "operations.h"
 #include "spool.h"
 #include <errno.h>
-#include <limits.h>
-#include <sys/statvfs.h>
+#include <stdlib.h>
 #include <time.h>
 
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
@@ -18,35 +17,23 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 	node_answer_stat(req, node);
 }
 
-void op_setattr(
-	fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int which, struct fuse_file_info *info)
+/* A SETATTR that changes the size, and perhaps more. */
+struct resizing {
+	struct node_end end; /* first */
+	fuse_req_t req;
+	fuse_ino_t ino;
+	struct stat wanted;
+	int which;
+};
+
+/* All but the size: 0 or a negative errno, and nothing has changed. */
+static int set_attributes(struct node *node, const struct stat *wanted, int which)
 {
-	struct node *node = node_from_id(op_begin(req), ino);
 	struct timespec now;
-	struct stat attributes;
+	int failed = which & FUSE_SET_ATTR_UID ? node_chown(node, wanted->st_uid) : 0;
 
-	if (!node) {
-		fuse_reply_err(req, ESTALE);
-		return;
-	}
-	/* Who may do this was checked by the kernel (default_permissions). */
-	if (which & FUSE_SET_ATTR_SIZE) {
-		int failed =
-			node->ops ? node->ops->resize(node, (uint64_t)wanted->st_size) : -EISDIR;
-
-		if (failed) {
-			fuse_reply_err(req, -failed);
-			return;
-		}
-	}
-	if (which & FUSE_SET_ATTR_UID) {
-		int failed = node_chown(node, wanted->st_uid);
-
-		if (failed) {
-			fuse_reply_err(req, -failed);
-			return;
-		}
-	}
+	if (failed)
+		return failed;
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (which & FUSE_SET_ATTR_MODE)
 		node->mode = (node->mode & S_IFMT) | (wanted->st_mode & 07777);
@@ -62,19 +49,73 @@ void op_setattr(
 	if (which & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) && node->ops &&
 		node->ops->owned)
 		node->ops->owned(node);
+	return 0;
+}
+
+static void change(fuse_req_t req, struct node *node, const struct stat *wanted, int which)
+{
+	struct stat attributes;
+	int failed = set_attributes(node, wanted, which);
+
+	if (failed) {
+		fuse_reply_err(req, -failed);
+		return;
+	}
 	node_stat(node, &attributes);
 	fuse_reply_attr(req, &attributes, node_cache_seconds(node));
 }
 
-void op_statfs(fuse_req_t req, fuse_ino_t ino)
+/* Its size is as wanted: so be the rest. It may have been removed meanwhile, with its directory. */
+static void resized(struct node_end *end, int result)
 {
-	struct statvfs status;
+	struct resizing *resizing = (struct resizing *)end;
+	struct node *node = node_from_id(op_tree(resizing->req), resizing->ino);
 
-	/* What can be staged here is what the spool has room for. */
-	if (fstatvfs(op_tree(req)->spool->directory, &status)) {
-		fuse_reply_err(req, errno);
+	if (!result && !node)
+		result = -ESTALE;
+	if (result)
+		fuse_reply_err(resizing->req, -result);
+	else
+		change(resizing->req, node, &resizing->wanted, resizing->which);
+	free(resizing);
+}
+
+static void resize(fuse_req_t req, struct node *node, const struct stat *wanted, int which)
+{
+	struct resizing *resizing = node->ops ? malloc(sizeof(*resizing)) : NULL;
+	int result;
+
+	if (!resizing) {
+		fuse_reply_err(req, node->ops ? ENOMEM : EISDIR);
 		return;
 	}
-	status.f_namemax = NAME_MAX;
-	fuse_reply_statfs(req, &status);
+	*resizing = (struct resizing){ .end.done = resized,
+		.req = req,
+		.ino = node_id(node),
+		.wanted = *wanted,
+		.which = which };
+	result = node->ops->resize(node, (uint64_t)wanted->st_size, &resizing->end);
+	if (result != NODE_LATER)
+		resized(&resizing->end, result);
+}
+
+void op_setattr(
+	fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int which, struct fuse_file_info *info)
+{
+	struct node *node = node_from_id(op_begin(req), ino);
+
+	/* Who may do this was checked by the kernel (default_permissions). */
+	if (!node) {
+		fuse_reply_err(req, ESTALE);
+	} else if (which & FUSE_SET_ATTR_SIZE) {
+		resize(req, node, wanted, which);
+	} else {
+		change(req, node, wanted, which);
+	}
+}
+
+void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	/* What can be staged here is what the spool has room for. */
+	spool_answer_statfs(req, op_tree(req)->spool);
 }

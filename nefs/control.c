@@ -355,6 +355,29 @@ static int refuse_page(struct node *node, struct nefs_error *err)
 	return -EACCES;
 }
 
+/* Answers a write whose outcome is told. */
+static void reply_write(fuse_req_t req, struct handle *handle, ssize_t result)
+{
+	if (result < 0) {
+		fuse_reply_err(req, (int)-result);
+		return;
+	}
+	handle->cut = false;
+	node_written(handle->node);
+	/* The kernel dropped them before the write: somebody may have come in between. */
+	node_drop_pages(handle->node);
+	fuse_reply_write(req, (size_t)result);
+}
+
+void control_end_write(
+	fuse_req_t req, struct handle *handle, ssize_t result, struct nefs_error *err)
+{
+	struct node *node = handle->node;
+
+	control_outcome(node->directory, node->control->name, err);
+	reply_write(req, handle, result);
+}
+
 static void write_control(
 	fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t offset)
 {
@@ -370,8 +393,8 @@ static void write_control(
 	} else if (size == 0) {
 		result = 0;
 	} else if (control->ops && control->ops->write) {
-		result = control->ops->write(handle, data, size, offset, &err);
-		control_outcome(node->directory, control->name, &err);
+		control->ops->write(req, handle, data, size, offset);
+		return;
 	} else {
 		result = control_store(node, data, size);
 		/* Runtimes such as Go's set O_NONBLOCK on every file: only open(2)'s was meant. */
@@ -382,15 +405,7 @@ static void write_control(
 		if (result >= 0)
 			result = (ssize_t)size;
 	}
-	if (result < 0) {
-		fuse_reply_err(req, (int)-result);
-		return;
-	}
-	handle->cut = false;
-	node_written(node);
-	/* The kernel dropped them before the write: somebody may have come in between. */
-	node_drop_pages(node);
-	fuse_reply_write(req, (size_t)result);
+	reply_write(req, handle, result);
 }
 
 /*
@@ -420,7 +435,7 @@ static void close_control(struct handle *handle)
 		notify(handle->node, false);
 }
 
-static int resize_control(struct node *node, uint64_t size)
+static int resize_control(struct node *node, uint64_t size, struct node_end *end)
 {
 	const struct control *control = node->control;
 	struct nefs_error err = { 0 };
@@ -431,10 +446,12 @@ static int resize_control(struct node *node, uint64_t size)
 	if (!control_is_writable(node))
 		failed = refuse_write(&err);
 	else if (control->ops && control->ops->truncate)
-		failed = control->ops->truncate(node, size, &err);
+		failed = control->ops->truncate(node, size, end, &err);
 	else
 		/* It has no length of its own: truncation changes nothing, as in kernfs. */
 		return 0;
+	if (failed == NODE_LATER)
+		return failed;
 	control_outcome(node->directory, control->name, &err);
 	return failed;
 }

@@ -30,11 +30,15 @@ struct control_ops {
 	int (*open)(struct handle *handle, struct nefs_error *err);
 	/* Answers the request, now or (parked) later. */
 	void (*read)(fuse_req_t req, struct handle *handle, size_t size, off_t offset);
-	/* Returns the bytes taken or a negative errno. */
-	ssize_t (*write)(struct handle *handle, const char *data, size_t size, off_t offset,
-		struct nefs_error *err);
-	/* truncate(2). */
-	int (*truncate)(struct node *node, uint64_t size, struct nefs_error *err);
+	/* Answers the request by control_end_write, now or later. */
+	void (*write)(
+		fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t offset);
+	/*
+	 * truncate(2): 0, a negative errno, or NODE_LATER, upon which it tells the outcome itself (control_outcome)
+	 * and then `end`.
+	 */
+	int (*truncate)(
+		struct node *node, uint64_t size, struct node_end *end, struct nefs_error *err);
 	/* A staged file was renamed over it; takes the file over. */
 	int (*adopt)(struct node *node, struct node *staged, struct nefs_error *err);
 	/* The file that it is, with a reference for the caller, for a backup; NULL: it is empty. */
@@ -149,6 +153,13 @@ void control_accepted(struct directory *directory, const char *about);
 
 /* One of the two, as err->code says; the file's name is put in front of the sentence. */
 void control_outcome(struct directory *directory, const char *file, struct nefs_error *err);
+
+/*
+ * Answers a write that ops->write was given, and tells its outcome: the bytes taken or a negative errno, with
+ * err as its sentence, if there is one.
+ */
+void control_end_write(
+	fuse_req_t req, struct handle *handle, ssize_t result, struct nefs_error *err);
 
 /* A text file's read. */
 void control_read_text(fuse_req_t req, struct handle *handle, size_t size, off_t offset);

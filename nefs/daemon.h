@@ -6,6 +6,7 @@
 #include "exit_status.h"
 #include "fs.h"
 #include "options.h"
+#include "request_buffers.h"
 #include <nefs/error.h>
 #include <nefs/shortage.h>
 #include <stdbool.h>
@@ -16,7 +17,7 @@
 struct daemon {
 	struct options options;
 	struct fs fs;
-	struct fuse_buf request; /* libfuse's read buffer, used again and again */
+	struct request_buffers buffers; /* that requests are received in */
 	struct nefs_shortage shortage;
 	void *reserve; /* memory that is given up for a request that must be served; NULL: it was */
 	sd_event_source *requests, *mounts;

@@ -172,7 +172,7 @@ void daemon_tear_down(struct daemon *daemon)
 	backend_close(fs->backend);
 	workers_free(fs->workers);
 	spool_close(&fs->spool);
-	free(daemon->request.mem);
+	request_buffers_release(&daemon->buffers);
 	free(daemon->reserve);
 	sd_event_unref(fs->event);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 
 static struct handle *handle_of(const struct fuse_file_info *info)
 {
@@ -189,20 +190,44 @@ void op_poll(
 					  : handle->node->ops->poll(handle));
 }
 
+struct allocation {
+	struct node_end end; /* first */
+	fuse_req_t req;
+};
+
+static void allocated(struct node_end *end, int result)
+{
+	struct allocation *allocation = (struct allocation *)end;
+
+	fuse_reply_err(allocation->req, -result);
+	free(allocation);
+}
+
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
 	struct fuse_file_info *info)
 {
 	struct handle *handle = handle_of(info);
 	const struct node_ops *ops = handle->node->ops;
-	int failed = -EOPNOTSUPP;
+	struct allocation *allocation = NULL;
+	int result = -EOPNOTSUPP;
 
 	op_begin(req);
 	/* The kernel has seen to it that both are positive, and their sum, too. */
-	if (handle->gone)
-		failed = -ENODEV;
-	else if (ops->allocate)
-		failed = ops->allocate(handle->node, mode, (uint64_t)offset, (uint64_t)length);
-	fuse_reply_err(req, -failed);
+	if (handle->gone) {
+		result = -ENODEV;
+	} else if (ops->allocate) {
+		allocation = malloc(sizeof(*allocation));
+		result = -ENOMEM;
+	}
+	if (!allocation) {
+		fuse_reply_err(req, -result);
+		return;
+	}
+	*allocation = (struct allocation){ .end.done = allocated, .req = req };
+	result = ops->allocate(
+		handle->node, mode, (uint64_t)offset, (uint64_t)length, &allocation->end);
+	if (result != NODE_LATER)
+		allocated(&allocation->end, result);
 }
 
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *info)

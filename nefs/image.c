@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+_Static_assert(BACKEND_IMAGE_HEAD <= SPOOL_HEAD, "a header is at hand, wherever the file is");
+
 /* "123 of 456 bytes"; "123 bytes, less than its header," while nobody knows of how many. */
 static const char *figures(uint64_t have, uint64_t length, char *text, size_t size)
 {
@@ -39,6 +41,10 @@ int image_check(const struct image *image, struct nefs_error *err)
 	if (!image->file || !image->file->size)
 		return nefs_error_set(err, EINVAL,
 			"image is not set; write an EIF to it first: cat app.eif > image");
+	if (image->writes)
+		return nefs_error_set(err, EINVAL,
+			"image: a part of it is being written anew, which its disk has not taken yet; start "
+			"it when that is done");
 	/* It was read when it was written, and need not be read again to be refused. */
 	if (image->unsound) {
 		nefs_error_set(err, image->unsound->code, "%s", image->unsound->text);
@@ -95,47 +101,31 @@ void image_cancel_report(struct image *image, struct workers *workers)
 		work_cancel(workers, image->describing);
 }
 
-int image_draft_begin(struct image *image, struct spool *spool, struct nefs_error *err)
+int image_draft_begin(struct image *image, struct spool *spool, uid_t owner, struct nefs_error *err)
 {
 	/* First: what is given up makes room for what is written next. */
 	discard_draft(image);
 	image->serial++;
 	image->stale = false;
 	image->lost = 0;
-	return spool_file_new(spool, &image->draft.file, err);
+	return spool_file_new(spool, owner, &image->draft.file, err);
 }
 
-/* Its length, from the header that has been written by now. */
-static int measure(struct image_draft *draft, struct nefs_error *err)
-{
-	char head[BACKEND_IMAGE_HEAD];
-	ssize_t got = spool_read(draft->file, head, sizeof(head), 0);
-
-	if (got < 0)
-		return nefs_error_set(
-			err, EIO, "cannot read back its header from the spool directory");
-	return backend_image_length(head, (size_t)got, SPOOL_FILE_MAX, &draft->length, err);
-}
-
-ssize_t image_draft_write(
-	struct image *image, const char *data, size_t size, off_t offset, struct nefs_error *err)
+int image_draft_written(
+	struct image *image, uint64_t offset, uint64_t written, struct nefs_error *err)
 {
 	struct image_draft *draft = &image->draft;
-	ssize_t written = spool_write(draft->file, data, size, offset, err);
-	int failed;
 
-	if (written < 0)
-		return written;
-	draft->written += (uint64_t)written;
+	draft->written += written;
 	/* Only a write that touches the header can change what that tells. */
-	if ((uint64_t)offset > draft->head || offset >= BACKEND_IMAGE_HEAD)
-		return written;
-	if ((uint64_t)offset + (uint64_t)written > draft->head)
-		draft->head = (uint64_t)offset + (uint64_t)written;
+	if (offset > draft->head || offset >= BACKEND_IMAGE_HEAD)
+		return 0;
+	if (offset + written > draft->head)
+		draft->head = offset + written;
 	if (draft->head < BACKEND_IMAGE_HEAD)
-		return written;
-	failed = measure(draft, err);
-	return failed ? failed : written;
+		return 0;
+	return backend_image_length(
+		draft->file->head, BACKEND_IMAGE_HEAD, SPOOL_FILE_MAX, &draft->length, err);
 }
 
 bool image_draft_is_long_enough(const struct image *image)

@@ -9,7 +9,7 @@
 #ifndef NEFS_IMAGE_H
 #define NEFS_IMAGE_H
 
-#include "spool.h"
+#include "spool_file.h"
 #include "text.h"
 #include <nefs/backend.h>
 #include <stdbool.h>
@@ -25,8 +25,9 @@ struct image_draft {
 struct image {
 	struct spool_file *file; /* NULL: none */
 	struct image_draft draft;
-	uint64_t serial; /* of the last draft: who wrote that may go on writing */
-	bool stale;	 /* truncate(2) to 0: the next write begins a new one */
+	uint64_t serial;     /* of the last draft: who wrote that may go on writing */
+	unsigned int writes; /* into what stands, under way */
+	bool stale;	     /* truncate(2) to 0: the next write begins a new one */
 	uint64_t lost,
 		awaited; /* the last draft was dropped at so many bytes of so many; 0: it was not */
 	uint64_t generation; /* counts its changes */
@@ -65,15 +66,16 @@ void image_cancel_report(struct image *image, struct workers *workers);
 
 /* ---- a draft ---- */
 
-/* Begins one, in place of the one there. ENOSPC, ... as spool_file_new. */
-int image_draft_begin(struct image *image, struct spool *spool, struct nefs_error *err);
+/* Begins one, this user's, in place of the one there. EMFILE, ... as spool_file_new. */
+int image_draft_begin(
+	struct image *image, struct spool *spool, uid_t owner, struct nefs_error *err);
 
 /*
- * Writes to it. The bytes taken or a negative errno: as spool_write, or EINVAL for a header that no image
- * has. It is to be dropped then.
+ * So many bytes were written to it there. 0, or -EINVAL for a header that no image has: it is to be dropped
+ * then.
  */
-ssize_t image_draft_write(
-	struct image *image, const char *data, size_t size, off_t offset, struct nefs_error *err);
+int image_draft_written(
+	struct image *image, uint64_t offset, uint64_t written, struct nefs_error *err);
 
 /* Has all been written that its header tells? */
 bool image_draft_is_whole(const struct image *image);

@@ -2,7 +2,7 @@
 #include "image_file.h"
 #include "enclave.h"
 #include "report.h"
-#include "spool.h"
+#include "spool_job.h"
 #include "staging.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -54,14 +54,14 @@ static int open_image(struct handle *handle, struct nefs_error *err)
 }
 
 /* What a reader sees: the image that stands; without one, what has come of the first. */
-static const struct spool_file *content(const struct enclave *enclave)
+static struct spool_file *content(const struct enclave *enclave)
 {
 	return enclave->image.file ? enclave->image.file : enclave->image.draft.file;
 }
 
 static void read_image(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
 {
-	const struct spool_file *file = content(of(handle->node));
+	struct spool_file *file = content(of(handle->node));
 
 	if (file)
 		spool_reply(req, file, size, offset);
@@ -125,21 +125,9 @@ static off_t end_of(const struct handle *handle)
 	return image->file ? (off_t)image->file->size : 0;
 }
 
-static ssize_t write_draft(
-	struct handle *handle, const char *data, size_t size, off_t offset, struct nefs_error *err)
-{
-	struct enclave *enclave = of(handle->node);
-	ssize_t written = image_draft_write(&enclave->image, data, size, offset, err);
-
-	if (written < 0)
-		drop_draft(enclave, handle->node, err);
-	else if (image_draft_is_whole(&enclave->image))
-		commit_draft(enclave, handle->node);
-	return written;
-}
-
 static int begin_draft(struct handle *handle, off_t offset, struct nefs_error *err)
 {
+	struct fs *fs = fs_of(handle->node->directory);
 	struct enclave *enclave = of(handle->node);
 	bool first = !enclave->image.draft.file;
 	int failed;
@@ -150,7 +138,7 @@ static int begin_draft(struct handle *handle, off_t offset, struct nefs_error *e
 			"a new image is written from its first byte on, not from byte %lld: write all "
 			"of it again",
 			(long long)offset);
-	failed = image_draft_begin(&enclave->image, &fs_of(&enclave->directory)->spool, err);
+	failed = image_draft_begin(&enclave->image, &fs->spool, fs->tree.caller, err);
 	if (failed)
 		return failed;
 	if (first)
@@ -159,17 +147,71 @@ static int begin_draft(struct handle *handle, off_t offset, struct nefs_error *e
 	return 0;
 }
 
-static ssize_t write_image(
+/* A write that is under way. */
+struct image_write {
+	struct spool_job job; /* first */
+	fuse_req_t req;
+	struct handle *handle; /* open until it is answered */
+	struct enclave *enclave;
+	uid_t caller;
+	bool anew; /* it goes to a draft; else into the image that stands */
+};
+
+/* What was written is in the draft: is that an image, all of one, or none? */
+static ssize_t end_draft_write(struct image_write *write)
+{
+	struct enclave *enclave = write->enclave;
+	struct node *node = enclave->files.image;
+	struct spool_job *job = &write->job;
+	ssize_t result = job->result;
+
+	/* It was removed, or another was begun: what is written to is nobody's. */
+	if (enclave->image.draft.file != job->file)
+		return result;
+	if (result >= 0 &&
+		image_draft_written(&enclave->image, job->offset, (uint64_t)result, &job->err))
+		result = -job->err.code;
+	if (result < 0)
+		drop_draft(enclave, node, &job->err);
+	else if (image_draft_is_whole(&enclave->image))
+		commit_draft(enclave, node);
+	return result;
+}
+
+static void image_written(struct spool_job *job)
+{
+	struct image_write *write = (struct image_write *)job;
+	struct handle *handle = write->handle;
+	struct enclave *enclave = write->enclave;
+	struct node *node = enclave->files.image;
+	struct tree *tree = enclave->directory.tree;
+	ssize_t result = job->result;
+	uid_t before = tree->caller;
+
+	tree->caller = write->caller;
+	if (write->anew)
+		result = end_draft_write(write);
+	else
+		enclave->image.writes--;
+	if (!write->anew && enclave->image.file == job->file)
+		changed(enclave, node);
+	if (handle->gone || handle->node != node || node_gone(node))
+		fuse_reply_err(write->req, ENODEV);
+	else
+		control_end_write(write->req, handle, result, &job->err);
+	tree->caller = before;
+	directory_unref(&enclave->directory);
+	free(write);
+}
+
+/* Where a write goes: to the draft, or into the image. NULL: it is refused. */
+static struct spool_file *file_for(
 	struct handle *handle, const char *data, size_t size, off_t offset, struct nefs_error *err)
 {
 	struct enclave *enclave = of(handle->node);
-	enum target target;
-	ssize_t written;
+	enum target target = target_of(handle, offset);
 	int failed = 0;
 
-	if (handle->flags & O_APPEND)
-		offset = end_of(handle);
-	target = target_of(handle, offset);
 	if (offset == 0 && !backend_image_plausible(data, size))
 		failed = nefs_error_set(err, EINVAL,
 			"what was written is not an enclave image: it does not begin with \".eif\"; build "
@@ -178,14 +220,44 @@ static ssize_t write_image(
 		failed = begin_draft(handle, offset, err);
 	if (failed) {
 		handle->truncate = true;
-		return failed;
+		return NULL;
 	}
 	handle->position = enclave->image.serial;
-	if (target != TARGET_IMAGE)
-		return write_draft(handle, data, size, offset, err);
-	written = spool_write(enclave->image.file, data, size, offset, err);
-	changed(enclave, handle->node);
-	return written;
+	return target == TARGET_IMAGE ? enclave->image.file : enclave->image.draft.file;
+}
+
+static void write_image(
+	fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t offset)
+{
+	struct enclave *enclave = of(handle->node);
+	struct image_write *write = calloc(1, sizeof(*write));
+	struct nefs_error err = { 0 };
+	struct spool_file *file = NULL;
+
+	if (handle->flags & O_APPEND)
+		offset = end_of(handle);
+	if (!write)
+		nefs_error_set(&err, ENOMEM, "out of memory for a write of %zu bytes", size);
+	else
+		file = file_for(handle, data, size, offset, &err);
+	if (!file) {
+		free(write);
+		control_end_write(req, handle, -err.code, &err);
+		return;
+	}
+	write->job.done = image_written;
+	write->req = req;
+	write->handle = handle;
+	write->enclave = enclave;
+	write->caller = handle->node->directory->tree->caller;
+	write->anew = file == enclave->image.draft.file;
+	directory_ref(&enclave->directory);
+	if (!write->anew) {
+		/* What is known of it is void from now on; and again when all is written. */
+		enclave->image.writes++;
+		changed(enclave, handle->node);
+	}
+	spool_write(&write->job, file, data, size, offset);
 }
 
 /* Has a writer emptied it, and not written yet? */
@@ -199,7 +271,50 @@ static bool is_emptied(const struct node *node)
 	return false;
 }
 
-static int truncate_image(struct node *node, uint64_t size, struct nefs_error *err)
+/* A draft's size is what its writer announced. */
+struct image_resize {
+	struct spool_job job; /* first */
+	struct enclave *enclave;
+	uid_t caller;
+	struct node_end *end;
+};
+
+static void image_resized(struct spool_job *job)
+{
+	struct image_resize *resize = (struct image_resize *)job;
+	struct enclave *enclave = resize->enclave;
+	struct tree *tree = enclave->directory.tree;
+	struct node_end *end = resize->end;
+	ssize_t result = job->result;
+	uid_t before = tree->caller;
+
+	tree->caller = resize->caller;
+	if (!enclave->directory.removed)
+		control_outcome(&enclave->directory, "image", &job->err);
+	tree->caller = before;
+	free(resize);
+	end->done(end, (int)result);
+	directory_unref(&enclave->directory);
+}
+
+static int resize_draft(
+	struct enclave *enclave, uint64_t size, struct node_end *end, struct nefs_error *err)
+{
+	struct image_resize *resize = calloc(1, sizeof(*resize));
+
+	if (!resize)
+		return nefs_error_set(err, ENOMEM, "out of memory for its new size");
+	resize->job.done = image_resized;
+	resize->enclave = enclave;
+	resize->caller = enclave->directory.tree->caller;
+	resize->end = end;
+	directory_ref(&enclave->directory);
+	spool_resize(&resize->job, enclave->image.draft.file, size);
+	return NODE_LATER;
+}
+
+static int truncate_image(
+	struct node *node, uint64_t size, struct node_end *end, struct nefs_error *err)
 {
 	struct enclave *enclave = of(node);
 	struct image *image = &enclave->image;
@@ -213,7 +328,7 @@ static int truncate_image(struct node *node, uint64_t size, struct nefs_error *e
 	if (image->stale || is_emptied(node))
 		return 0;
 	if (image->draft.file)
-		return spool_truncate(image->draft.file, size, err);
+		return resize_draft(enclave, size, end, err);
 	if (image->file && size == image->file->size)
 		return 0;
 	if (!image->file)
@@ -227,17 +342,17 @@ static int truncate_image(struct node *node, uint64_t size, struct nefs_error *e
 /* Is this staged file an image, and all of one? */
 static int check_staged(const struct spool_file *file, struct nefs_error *err)
 {
-	char head[BACKEND_IMAGE_HEAD];
-	ssize_t got = spool_read(file, head, sizeof(head), 0);
+	size_t got = file->size < BACKEND_IMAGE_HEAD ? (size_t)file->size : BACKEND_IMAGE_HEAD;
 	uint64_t length;
 	int failed;
 
-	if (got < 0)
-		return nefs_error_set(err, EIO, "cannot read the staged image");
-	if (got == 0 || !backend_image_plausible(head, (size_t)got))
+	if (file->running)
+		return nefs_error_set(err, EBUSY,
+			"the file renamed over it is still being written, through a mapping; unmap it first");
+	if (got == 0 || !backend_image_plausible(file->head, got))
 		return nefs_error_set(err, EINVAL,
 			"the file renamed over it is not an enclave image: it does not begin with \".eif\"");
-	failed = backend_image_length(head, (size_t)got, SPOOL_FILE_MAX, &length, err);
+	failed = backend_image_length(file->head, got, SPOOL_FILE_MAX, &length, err);
 	if (failed)
 		return failed;
 	if (!length || file->size < length)

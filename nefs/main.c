@@ -75,6 +75,8 @@ static int set_up(struct daemon *daemon, struct nefs_error *err)
 	if (!failed)
 		failed = workers_new(fs->event, WORKERS_MAX, &fs->workers, err);
 	fs->spool.workers = fs->workers;
+	fs->spool.event = fs->event;
+	fs->spool.buffers = &daemon->buffers;
 	if (failed)
 		return failed;
 	if (workers_watch(fs->workers, fs->tree.log, BUSY_MS) < 0)

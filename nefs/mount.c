@@ -88,19 +88,22 @@ static bool must_be_served(const struct fuse_buf *request)
 static void process(struct daemon *daemon)
 {
 	struct fuse_session *session = daemon->fs.tree.session;
+	struct fuse_buf *request = &daemon->buffers.current;
 	unsigned int refused = fuse_messages_refused(), before;
+	/* A write's buffer may be another's afterwards. */
+	bool must = must_be_served(request);
 	int tries = 0;
 
-	fuse_session_process_buf(session, &daemon->request);
+	fuse_session_process_buf(session, request);
 	if (fuse_messages_refused() == refused)
 		return;
 	nefs_shortage_met(&daemon->shortage, "a request");
-	if (!must_be_served(&daemon->request))
+	if (!must)
 		return;
 	free(nefs_take_ptr(daemon->reserve));
 	do {
 		before = fuse_messages_refused();
-		fuse_session_process_buf(session, &daemon->request);
+		fuse_session_process_buf(session, request);
 	} while (fuse_messages_refused() != before && ++tries < TRIES_MAX);
 	daemon->reserve = malloc(RESERVE);
 }
@@ -119,6 +122,7 @@ static int on_request(sd_event_source *source, int fd, uint32_t revents, void *u
 {
 	struct daemon *daemon = userdata;
 	struct fuse_session *session = daemon->fs.tree.session;
+	struct fuse_buf *request = &daemon->buffers.current;
 	bool unawaited;
 	int got, count = 0;
 
@@ -127,8 +131,9 @@ static int on_request(sd_event_source *source, int fd, uint32_t revents, void *u
 	 * one that nobody waits for the next is mostly there already.
 	 */
 	do {
-		got = fuse_session_receive_buf(session, &daemon->request);
-		unawaited = got > 0 && is_unawaited(&daemon->request);
+		request_buffers_prepare(&daemon->buffers);
+		got = fuse_session_receive_buf(session, request);
+		unawaited = got > 0 && is_unawaited(request);
 		if (got > 0)
 			process(daemon);
 		daemon->fs.tree.caller = TREE_NO_CALLER;

@@ -47,6 +47,14 @@ struct node_ids {
  */
 #define NODE_BLOCK_SIZE (1U << 19)
 
+/* Returned by what may take long: the answer comes later, by the struct node_end that it was given. */
+#define NODE_LATER 1
+
+/* How a request goes on when what it asked for has ended: 0 or a negative errno. Loop thread, once. */
+struct node_end {
+	void (*done)(struct node_end *end, int result);
+};
+
 /* What a kind of file does: control files (control.c), staged ones (staging.c), growing text (text_log.c). */
 struct node_ops {
 	/* Prepares a handle, just made; 0 or a negative errno. */
@@ -57,10 +65,11 @@ struct node_ops {
 		fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t offset);
 	/* A handle is about to be closed by its user. May be NULL. */
 	void (*close)(struct handle *handle);
-	/* truncate(2): 0 or a negative errno. */
-	int (*resize)(struct node *node, uint64_t size);
-	/* fallocate(2) with a mode that it may know: 0 or a negative errno. NULL: EOPNOTSUPP. */
-	int (*allocate)(struct node *node, int mode, uint64_t offset, uint64_t length);
+	/* truncate(2): 0, a negative errno or NODE_LATER. The node may be gone when it ends. */
+	int (*resize)(struct node *node, uint64_t size, struct node_end *end);
+	/* The same for fallocate(2) with a mode that it may know. NULL: EOPNOTSUPP. */
+	int (*allocate)(struct node *node, int mode, uint64_t offset, uint64_t length,
+		struct node_end *end);
 	/* The events of poll(2). */
 	unsigned int (*poll)(struct handle *handle);
 	/* st_size: the length of the present content. */

@@ -8,6 +8,7 @@
 #include "notifier.h"
 #include "operations.h"
 #include "parked.h"
+#include "spool_job.h"
 #include "staging.h"
 #include "text_log.h"
 #include "values.h"
@@ -90,10 +91,13 @@ static int store_staged(struct node *row, struct staged *staged)
 	int failed;
 
 	if (control->store) {
-		size = spool_read(staged->file, text, sizeof(text), 0);
+		size = spool_contents(staged->file, text, sizeof(text));
+		/* One that is not in memory is too long, whatever is in it: its size is refused, unread. */
+		if (size == -E2BIG)
+			size = VALUE_MAX + 1;
 		if (size < 0)
-			return -EIO;
-		/* One byte more than allowed is enough to be refused; none changes nothing. */
+			return (int)size;
+		/* None changes nothing. */
 		return size ? control_store(row, text, (size_t)size) : 0;
 	}
 	if (control->ops && control->ops->adopt)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "report.h"
 #include "enclave.h"
-#include "spool.h"
 #include "text.h"
 #include <errno.h>
 #include <nefs/cleanup.h>
 #include <nefs/clock.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct enclave *of(const struct node *node)
 {
@@ -92,10 +92,10 @@ static bool is_same(const struct description *description)
 
 	if (!pieces)
 		return false;
-	while ((got = spool_read(description->file, pieces, PIECE, (off_t)offset)) > 0) {
+	while ((got = pread(description->file->fd, pieces, PIECE, (off_t)offset)) > 0) {
 		if (work_cancelled(&description->work))
 			return false;
-		if (spool_read(description->running, pieces + PIECE, PIECE, (off_t)offset) != got ||
+		if (pread(description->running->fd, pieces + PIECE, PIECE, (off_t)offset) != got ||
 			memcmp(pieces, pieces + PIECE, (size_t)got) != 0)
 			return false;
 		offset += (uint64_t)got;

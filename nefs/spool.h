@@ -1,37 +1,51 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Files in the spool directory: images and staged files. They have no names there, so that
- * nothing is left behind however the daemon ends. Loop thread (the fd may be read elsewhere).
+ * The spool directory: where images and staged files are. They have no names there, so that nothing is left behind
+ * however the daemon ends. Files: spool_file.h.
  *
- * To close a large file gives back its pages or blocks, some 100 ms for each GiB: a worker does that.
+ * Its disk may be slow, or not answer at all: once the loop runs, only workers touch it.
  */
 #ifndef NEFS_SPOOL_H
 #define NEFS_SPOOL_H
 
-#include <fuse_lowlevel.h>
+#include "parked.h"
 #include <nefs/error.h>
+#include <nefs/workers.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <sys/types.h>
+#include <sys/statvfs.h>
+#include <systemd/sd-event.h>
 
-/* The largest file: far above any EIF, far below what makes arithmetic wrap. */
-#define SPOOL_FILE_MAX (1ULL << 40)
+struct request_buffers;
 
-struct workers;
+LIST_HEAD(closing_list, spool_closing);
 
-LIST_HEAD(closing_list, closing);
-
-struct spool {
-	int directory;		     /* fd */
-	struct workers *workers;     /* that close large files; NULL: the caller of unref does */
-	struct closing_list closing; /* what they have not said to be closed yet */
+/* How much room there is, as far as it is known (spool_answer_statfs). Loop thread. */
+struct spool_room {
+	struct work work;
+	int directory;
+	int failed;		/* of the query: 0 or a positive errno */
+	struct statvfs found;	/* by the query that a worker is at */
+	struct statvfs known;	/* by the last that was answered */
+	bool asked;		/* a worker is at one */
+	sd_event_source *timer; /* ends the wait for it */
+	struct parked_list waiting;
 };
 
-struct spool_file {
-	struct spool *spool;
-	int fd;
-	uint64_t size;
-	unsigned int refs;
+/* One zeroed but for the directory, -1, can be given up and closed. */
+struct spool {
+	int directory;			 /* fd */
+	struct workers *workers;	 /* that do the I/O; NULL: whoever asks for it does it */
+	sd_event *event;		 /* NULL: as without workers */
+	struct request_buffers *buffers; /* that writes come in; NULL: they are copied */
+	struct spool_room room;
+	pthread_mutex_t naming; /* held in workers, while a file has a name for a moment */
+
+	pthread_mutex_t lock; /* everything below; held for moments only */
+	pthread_cond_t closed;
+	struct closing_list closing; /* what is given up, and not being closed yet */
+	unsigned int being_closed;
 };
 
 /*
@@ -49,33 +63,16 @@ int spool_open(
 void spool_give_up(struct spool *spool, const char *remove);
 void spool_close(struct spool *spool);
 
-/* An empty file with one reference; ENOSPC, EMFILE, ENOMEM, ... with a sentence. */
-int spool_file_new(struct spool *spool, struct spool_file **file, struct nefs_error *err);
-void spool_file_ref(struct spool_file *file);
-void spool_file_unref(struct spool_file *file); /* NULL is allowed */
+/* A file without a name: its fd, or a negative errno. In a worker. */
+int spool_nameless(struct spool *spool, struct nefs_error *err);
 
-/*
- * Gives back what a file holds, though somebody still reads it, for whom it ends here. Its references
- * stay.
- */
-void spool_file_abandon(struct spool_file *file);
-
-/*
- * pwrite(2), pread(2), ftruncate(2); results or negative errnos. A write that finds no room has what is
- * given up closed first, whose room the caller counts on.
- */
-ssize_t spool_write(struct spool_file *file, const char *data, size_t size, off_t offset,
-	struct nefs_error *err);
-ssize_t spool_read(const struct spool_file *file, char *data, size_t size, off_t offset);
-int spool_truncate(struct spool_file *file, uint64_t size, struct nefs_error *err);
-
-/* Makes zeros of these bytes, as far as there are any, and gives their room back: 0 or a negative errno. */
-int spool_punch(struct spool_file *file, uint64_t offset, uint64_t length);
-
-/* Is there room for so many bytes more, now? 0, ENOSPC or another negative errno. Nothing is set aside. */
+/* Is there room for so many bytes more, now? 0, ENOSPC or another negative errno. In a worker. */
 int spool_check_room(const struct spool *spool, uint64_t bytes);
 
-/* Answers READ with what the file holds there. */
-void spool_reply(fuse_req_t req, const struct spool_file *file, size_t size, off_t offset);
+/*
+ * Answers STATFS with how much room there is; by what was known before, if the directory does not answer within a
+ * second or the caller gets a signal. Loop thread.
+ */
+void spool_answer_statfs(fuse_req_t req, struct spool *spool);
 
 #endif

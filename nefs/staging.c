@@ -2,6 +2,7 @@
 #include "staging.h"
 #include "control.h"
 #include "directory.h"
+#include "spool_job.h"
 #include "text_log.h"
 #include "tree.h"
 #include <errno.h>
@@ -60,21 +61,94 @@ static ssize_t told(const struct staged *staged, ssize_t result, struct nefs_err
 	return result;
 }
 
-static int truncate_staged(struct staged *staged, uint64_t size)
-{
-	struct nefs_error err = { 0 };
-	int failed = (int)told(staged, spool_truncate(staged->file, size, &err), &err);
+/* What is done to a file, as its owner or a request of the kernel's wants it. */
+struct staged_job {
+	struct spool_job job; /* first */
+	struct tree *tree;
+	uint64_t ino;
+	uid_t caller;
+	fuse_req_t req;	      /* of a write; NULL: */
+	struct node_end *end; /* of what changes its size */
+};
 
-	if (!failed)
-		node_written(&staged->node);
-	return failed;
+/* Tells what came of it: its node may have gone with its directory, which is no news then. */
+static ssize_t end_job(struct staged_job *job)
+{
+	struct node *node = node_from_id(job->tree, job->ino);
+	struct staged *staged = node ? staged_of(node) : NULL;
+	uid_t before = job->tree->caller;
+
+	if (!staged)
+		return job->job.result < 0 ? job->job.result : -ENODEV;
+	job->tree->caller = job->caller;
+	told(staged, job->job.result, &job->job.err);
+	job->tree->caller = before;
+	if (job->job.result >= 0)
+		node_written(node);
+	return job->job.result;
+}
+
+static void change_done(struct spool_job *done)
+{
+	struct staged_job *job = (struct staged_job *)done;
+	struct node_end *end = job->end;
+	ssize_t result = end_job(job);
+
+	free(job);
+	end->done(end, (int)result);
+}
+
+static void write_done(struct spool_job *done)
+{
+	struct staged_job *job = (struct staged_job *)done;
+	ssize_t result = end_job(job);
+
+	if (result < 0)
+		fuse_reply_err(job->req, (int)-result);
+	else
+		fuse_reply_write(job->req, (size_t)result);
+	free(job);
+}
+
+/* NULL: out of memory. */
+static struct staged_job *job_new(const struct node *node, void (*done)(struct spool_job *job))
+{
+	struct staged_job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return NULL;
+	job->job.done = done;
+	job->tree = node->directory->tree;
+	job->ino = node->ino;
+	job->caller = job->tree->caller;
+	return job;
+}
+
+/* Another takes its place, which waits for no disk. What is being written goes to the one before, and with it. */
+static int empty(struct staged *staged)
+{
+	struct spool_file *file = staged->file, *fresh;
+	struct nefs_error err = { 0 };
+	int failed = 0;
+
+	if (file->size || file->running)
+		failed = spool_file_new(file->spool, file->owner, &fresh, &err);
+	else
+		fresh = file;
+	if (told(staged, failed, &err) < 0)
+		return failed;
+	if (fresh != file)
+		spool_file_unref(file);
+	staged->file = fresh;
+	node_written(&staged->node);
+	return 0;
 }
 
 static int open_staged(struct handle *handle)
 {
 	struct staged *staged = staged_of(handle->node);
 
-	return handle->flags & O_TRUNC && !is_shared(staged) ? truncate_staged(staged, 0) : 0;
+	return handle->flags & O_TRUNC && !is_shared(staged) ? empty(staged) : 0;
 }
 
 static void read_staged(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
@@ -86,47 +160,61 @@ static void write_staged(
 	fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t offset)
 {
 	struct staged *staged = staged_of(handle->node);
-	struct nefs_error err = { 0 };
-	ssize_t written;
+	struct staged_job *job;
 
 	if (handle->flags & O_APPEND)
 		offset = (off_t)staged->file->size;
-	written = is_shared(staged) ? -EBUSY : spool_write(staged->file, data, size, offset, &err);
-	if (told(staged, written, &err) < 0) {
-		fuse_reply_err(req, (int)-written);
+	if (is_shared(staged)) {
+		fuse_reply_err(req, EBUSY);
 		return;
 	}
-	node_written(&staged->node);
-	fuse_reply_write(req, (size_t)written);
+	job = job_new(handle->node, write_done);
+	if (!job) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	job->req = req;
+	spool_write(&job->job, staged->file, data, size, offset);
 }
 
-static int resize_staged(struct node *node, uint64_t size)
+static int resize_staged(struct node *node, uint64_t size, struct node_end *end)
 {
 	struct staged *staged = staged_of(node);
-
-	return is_shared(staged) ? -EBUSY : truncate_staged(staged, size);
-}
-
-/* Room ahead of the writes, or a hole: what programs that copy ask for. */
-static int allocate_staged(struct node *node, int mode, uint64_t offset, uint64_t length)
-{
-	struct staged *staged = staged_of(node);
-	struct spool_file *file = staged->file;
-	uint64_t end = offset + length;
-	int failed;
+	struct staged_job *job;
 
 	if (is_shared(staged))
 		return -EBUSY;
-	if (mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)) {
-		node_written(node);
-		return spool_punch(file, offset, length);
-	}
-	if (mode & ~FALLOC_FL_KEEP_SIZE)
+	if (size == 0)
+		return empty(staged);
+	job = job_new(node, change_done);
+	if (!job)
+		return -ENOMEM;
+	job->end = end;
+	spool_resize(&job->job, staged->file, size);
+	return NODE_LATER;
+}
+
+/* Room ahead of the writes, or a hole: what programs that copy ask for. */
+static int allocate_staged(
+	struct node *node, int mode, uint64_t offset, uint64_t length, struct node_end *end)
+{
+	struct staged *staged = staged_of(node);
+	struct staged_job *job;
+	bool punches = mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+
+	if (is_shared(staged))
+		return -EBUSY;
+	if (!punches && mode & ~FALLOC_FL_KEEP_SIZE)
 		return -EOPNOTSUPP;
-	if (end <= file->size)
-		return 0;
-	failed = spool_check_room(file->spool, end - file->size);
-	return failed || mode ? failed : truncate_staged(staged, end);
+	job = job_new(node, change_done);
+	if (!job)
+		return -ENOMEM;
+	job->end = end;
+	if (punches)
+		spool_punch(&job->job, staged->file, offset, length);
+	else
+		spool_allocate(&job->job, staged->file, offset + length, mode != 0);
+	return NODE_LATER;
 }
 
 static unsigned int poll_staged(struct handle *handle)
@@ -220,7 +308,7 @@ int staged_create(struct directory *directory, const char *name, mode_t mode, ui
 	int failed = staging_check(directory, name, err);
 
 	if (!failed)
-		failed = spool_file_new(directory->tree->spool, &file, err);
+		failed = spool_file_new(directory->tree->spool, uid, &file, err);
 	if (failed)
 		return failed;
 	failed = staged_new(directory, file, mode, uid, gid, result, err);
@@ -248,24 +336,23 @@ static int file_of_row(struct node *row, struct spool_file **file, struct nefs_e
 	const struct control *control = row->control;
 	char *text;
 	size_t size;
-	ssize_t written;
 	int failed;
 
 	*file = control->ops && control->ops->content ? control->ops->content(row) : NULL;
 	if (*file)
 		return 0;
-	failed = spool_file_new(row->directory->tree->spool, file, err);
+	failed = spool_file_new(row->directory->tree->spool, row->uid, file, err);
 	if (failed || !control->show)
 		return failed;
 	if (control_render(row, &text, &size)) {
 		spool_file_unref(*file);
 		return nefs_error_set(err, ENOMEM, "out of memory for what %s holds", row->name);
 	}
-	written = size ? spool_write(*file, text, size, 0, err) : 0;
+	failed = spool_fill(*file, text, size, err);
 	free(text);
-	if (written < 0)
+	if (failed)
 		spool_file_unref(*file);
-	return written < 0 ? (int)written : 0;
+	return failed;
 }
 
 int staged_backup(struct node *row, struct directory *to, const char *name, struct nefs_error *err)

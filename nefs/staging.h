@@ -8,7 +8,7 @@
 #define NEFS_STAGING_H
 
 #include "node.h"
-#include "spool.h"
+#include "spool_file.h"
 
 /* Most that is staged in one directory: what has no name and is open counts as well. */
 #define STAGED_COUNT_MAX 64

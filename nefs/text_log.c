@@ -123,7 +123,7 @@ static void write_segment(
 	fuse_reply_err(req, EBADF);
 }
 
-static int resize_segment(struct node *node, uint64_t size)
+static int resize_segment(struct node *node, uint64_t size, struct node_end *end)
 {
 	return node_gone(node) ? -ENODEV : refuse_write(node);
 }

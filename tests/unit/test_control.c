@@ -77,15 +77,17 @@ static void read_special(fuse_req_t req, struct handle *handle, size_t size, off
 		handle_park_read(req, handle, size, offset);
 }
 
-static ssize_t write_special(
-	struct handle *handle, const char *data, size_t size, off_t offset, struct nefs_error *err)
+static void write_special(
+	fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t offset)
 {
-	int failed = refuse(err);
+	struct nefs_error err = { 0 };
+	int failed = refuse(&err);
 
-	return failed ? failed : (ssize_t)size - 1;
+	control_end_write(req, handle, failed ? failed : (ssize_t)size - 1, &err);
 }
 
-static int truncate_special(struct node *node, uint64_t size, struct nefs_error *err)
+static int truncate_special(
+	struct node *node, uint64_t size, struct node_end *end, struct nefs_error *err)
 {
 	return refuse(err);
 }
@@ -265,7 +267,7 @@ static void test_special(void)
 	req = write_row(SPECIAL, "12345");
 	CU_ASSERT_EQUAL(req.reply, REPLY_WRITE);
 	CU_ASSERT_EQUAL(req.size, 4);
-	CU_ASSERT_EQUAL(handles[SPECIAL]->node->ops->resize(handles[SPECIAL]->node, 0), 0);
+	CU_ASSERT_EQUAL(handles[SPECIAL]->node->ops->resize(handles[SPECIAL]->node, 0, NULL), 0);
 	outcome = -EMFILE;
 	CU_ASSERT_EQUAL(handles[SPECIAL]->node->ops->open(handles[SPECIAL]), -EMFILE);
 	check_error(web, "special: it is told 24");
@@ -274,7 +276,8 @@ static void test_special(void)
 	check_errno(&req, ENOSPC);
 	check_error(web, "special: it is told 28");
 	outcome = -EFBIG;
-	CU_ASSERT_EQUAL(handles[SPECIAL]->node->ops->resize(handles[SPECIAL]->node, 5), -EFBIG);
+	CU_ASSERT_EQUAL(
+		handles[SPECIAL]->node->ops->resize(handles[SPECIAL]->node, 5, NULL), -EFBIG);
 	check_error(web, "special: it is told 27");
 	handles[SPECIAL]->node->ops->close(handles[SPECIAL]);
 	CU_ASSERT_EQUAL(closed, 1);
@@ -332,7 +335,7 @@ static void test_writes(void)
 	req = write_row(STATE, "x");
 	check_errno(&req, EACCES);
 	/* Truncation changes nothing. */
-	CU_ASSERT_EQUAL(web->controls[VALUE].ops->resize(&web->controls[VALUE], 0), 0);
+	CU_ASSERT_EQUAL(web->controls[VALUE].ops->resize(&web->controls[VALUE], 0, NULL), 0);
 }
 
 static void test_too_long(void)
@@ -364,7 +367,7 @@ static void test_removed(void)
 	req = write_row(SPECIAL, "x");
 	check_errno(&req, ENODEV);
 	CU_ASSERT_EQUAL(control_store(&web->controls[VALUE], "x", 1), -ENODEV);
-	CU_ASSERT_EQUAL(web->controls[VALUE].ops->resize(&web->controls[VALUE], 0), -ENODEV);
+	CU_ASSERT_EQUAL(web->controls[VALUE].ops->resize(&web->controls[VALUE], 0, NULL), -ENODEV);
 	CU_ASSERT_EQUAL(web->controls[SPECIAL].ops->size(&web->controls[SPECIAL]), 0);
 	CU_ASSERT_STRING_EQUAL(stored, "");
 }

@@ -8,6 +8,7 @@
 #include "directory.h"
 #include "fake_backend.h"
 #include "life.h"
+#include "spool_job.h"
 #include "temporary.h"
 #include <errno.h>
 
@@ -60,8 +61,8 @@ static void make_enclave(void)
 	directory_ref(&web->directory);
 	set("memory", "64M\n");
 	set("vcpus", "2\n");
-	CU_ASSERT_EQUAL_FATAL(spool_file_new(&fs->spool, &web->image.file, &err), 0);
-	CU_ASSERT_EQUAL_FATAL(spool_write(web->image.file, ".eif", 4, 0, &err), 4);
+	CU_ASSERT_EQUAL_FATAL(spool_file_new(&fs->spool, 0, &web->image.file, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(spool_fill(web->image.file, ".eif", 4, &err), 0);
 }
 
 static void drop_enclave(void)
@@ -205,7 +206,7 @@ static int change(void)
 	if (!failed)
 		failed = control_store(directory_row(&web->directory, "vcpus"), "0x2", 3);
 	if (!failed)
-		failed = spool_file_new(&fs->spool, &file, &err);
+		failed = spool_file_new(&fs->spool, 0, &file, &err);
 	if (!failed) {
 		image_replace(&web->image, file);
 		image_forget(&web->image);

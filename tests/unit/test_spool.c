@@ -3,7 +3,8 @@
 #include "cunit_main.h"
 #include "failing_memory.h"
 #include "fake_fuse.h"
-#include "spool.h"
+#include "request_buffers.h"
+#include "spool_now.h"
 #include "temporary.h"
 #include <dirent.h>
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What a worker closes, and what the caller does: bytes. */
+/* What is on disk: bytes. */
 #define LARGE (1U << 20)
 
 static char base[TEMPORARY_MAX];
@@ -31,6 +32,7 @@ static void set_up(void)
 	CU_ASSERT_EQUAL_FATAL(sd_event_new(&event), 0);
 	CU_ASSERT_EQUAL_FATAL(workers_new(event, 1, &workers, &err), 0);
 	CU_ASSERT_EQUAL_FATAL(spool_open(&spool, path, workers, &err), 0);
+	spool.event = event;
 }
 
 /* Nothing is left in the directory, whatever a test did. */
@@ -39,9 +41,9 @@ static void tear_down(void)
 	char path[TEMPORARY_MAX + 16];
 
 	workers_free(workers);
+	spool_close(&spool);
+	spool_close(&spool);
 	sd_event_unref(event);
-	spool_close(&spool);
-	spool_close(&spool);
 	snprintf(path, sizeof(path), "%s/spool", base);
 	CU_ASSERT_EQUAL(rmdir(path), 0);
 	rmdir(base);
@@ -52,8 +54,8 @@ static struct spool_file *new_file(uint64_t size)
 	struct spool_file *file = NULL;
 	struct nefs_error err = { 0 };
 
-	CU_ASSERT_EQUAL_FATAL(spool_file_new(&spool, &file, &err), 0);
-	CU_ASSERT_EQUAL(spool_truncate(file, size, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(spool_file_new(&spool, 0, &file, &err), 0);
+	CU_ASSERT_EQUAL(spool_resize_now(file, size, &err), 0);
 	return file;
 }
 
@@ -140,34 +142,101 @@ static void test_no_directory(void)
 
 /* ---- content ---- */
 
+static void check_content(struct spool_file *file, const char *expected, size_t size)
+{
+	struct fuse_req req = { 0 };
+	size_t head = size < SPOOL_HEAD ? size : SPOOL_HEAD;
+
+	CU_ASSERT_EQUAL(file->size, size);
+	CU_ASSERT_EQUAL(file->on_disk, size > SPOOL_SMALL);
+	CU_ASSERT_EQUAL(memcmp(file->head, expected, head), 0);
+	spool_reply(&req, file, FAKE_REPLY_MAX, 0);
+	while (workers_pending(workers))
+		sd_event_run(event, UINT64_MAX);
+	CU_ASSERT_EQUAL(req.answers, 1);
+	CU_ASSERT_EQUAL(req.size, size < FAKE_REPLY_MAX ? size : FAKE_REPLY_MAX);
+	CU_ASSERT_EQUAL(memcmp(req.data, expected, req.size), 0);
+}
+
 static void test_content(void)
 {
 	struct spool_file *file = new_file(0);
 	struct nefs_error err = { 0 };
 	struct fuse_req req = { 0 };
-	char text[16] = "";
+	char text[SPOOL_SMALL + 1] = "";
 
-	CU_ASSERT_EQUAL(file->size, 0);
-	CU_ASSERT_EQUAL(spool_read(file, text, sizeof(text), 0), 0);
-	CU_ASSERT_EQUAL(spool_write(file, "hello", 5, 0, &err), 5);
-	CU_ASSERT_EQUAL(spool_write(file, "J", 1, 0, &err), 1);
-	CU_ASSERT_EQUAL(file->size, 5);
-	CU_ASSERT_EQUAL(spool_write(file, "!", 1, 7, &err), 1);
-	CU_ASSERT_EQUAL(file->size, 8);
-	CU_ASSERT_EQUAL(spool_read(file, text, sizeof(text), 0), 8);
+	CU_ASSERT_EQUAL(spool_contents(file, text, sizeof(text)), 0);
+	CU_ASSERT_EQUAL(spool_fill(file, "hello", 5, &err), 0);
+	CU_ASSERT_EQUAL(spool_write_now(file, "J", 1, 0, &err), 1);
+	check_content(file, "Jello", 5);
+	CU_ASSERT_EQUAL(spool_write_now(file, "!", 1, 7, &err), 1);
+	check_content(file, "Jello\0\0!", 8);
+	CU_ASSERT_EQUAL(spool_contents(file, text, 3), 3);
+	CU_ASSERT_EQUAL(spool_contents(file, text, sizeof(text)), 8);
 	CU_ASSERT_EQUAL(memcmp(text, "Jello\0\0!", 8), 0);
 	spool_reply(&req, file, 3, 1);
 	CU_ASSERT_EQUAL(req.size, 3);
 	CU_ASSERT_EQUAL(memcmp(req.data, "ell", 3), 0);
-	CU_ASSERT_EQUAL(spool_truncate(file, 2, &err), 0);
-	CU_ASSERT_EQUAL(file->size, 2);
-	CU_ASSERT_EQUAL(spool_truncate(file, 4, &err), 0);
-	CU_ASSERT_EQUAL(spool_read(file, text, sizeof(text), 0), 4);
-	CU_ASSERT_EQUAL(memcmp(text, "Je\0\0", 4), 0);
-	CU_ASSERT_EQUAL(spool_truncate(file, 0, &err), 0);
-	CU_ASSERT_EQUAL(file->size, 0);
+	CU_ASSERT_EQUAL(spool_resize_now(file, 2, &err), 0);
+	CU_ASSERT_EQUAL(spool_resize_now(file, 4, &err), 0);
+	check_content(file, "Je\0\0", 4);
+	CU_ASSERT_EQUAL(spool_resize_now(file, 0, &err), 0);
+	check_content(file, "", 0);
+	spool_reply(&req, file, 3, 0);
+	CU_ASSERT_EQUAL(req.size, 0);
+	CU_ASSERT_EQUAL(spool_fill(file, text, sizeof(text), &err), -E2BIG);
 	spool_file_unref(file);
 	spool_file_unref(NULL);
+}
+
+/* From memory to the disk and back, whatever does it; its fd is the same number. */
+static void test_moves(void)
+{
+	char bytes[3 * SPOOL_SMALL];
+	struct spool_file *file = new_file(0);
+	struct nefs_error err = { 0 };
+	struct stat memory, disk;
+	int fd = file->fd;
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (char)(i % 251 + 1);
+	CU_ASSERT_EQUAL(spool_write_now(file, bytes, SPOOL_SMALL, 0, &err), SPOOL_SMALL);
+	check_content(file, bytes, SPOOL_SMALL);
+	CU_ASSERT_EQUAL(fstat(fd, &memory), 0);
+	CU_ASSERT_EQUAL(spool_write_now(file, bytes + SPOOL_SMALL, SPOOL_SMALL, SPOOL_SMALL, &err),
+		SPOOL_SMALL);
+	check_content(file, bytes, 2 * SPOOL_SMALL);
+	CU_ASSERT_EQUAL(fstat(fd, &disk), 0);
+	CU_ASSERT_NOT_EQUAL(memory.st_dev, disk.st_dev);
+	CU_ASSERT_EQUAL(spool_contents(file, bytes, 1), -E2BIG);
+	/* Cut short it is small again. */
+	CU_ASSERT_EQUAL(spool_resize_now(file, SPOOL_SMALL + 1, &err), 0);
+	check_content(file, bytes, SPOOL_SMALL + 1);
+	CU_ASSERT_EQUAL(spool_resize_now(file, 700, &err), 0);
+	check_content(file, bytes, 700);
+	memset(bytes + 700, 0, sizeof(bytes) - 700);
+	CU_ASSERT_EQUAL(spool_resize_now(file, sizeof(bytes), &err), 0);
+	check_content(file, bytes, sizeof(bytes));
+	memset(bytes + 10, 0, 600);
+	CU_ASSERT_EQUAL(spool_punch_now(file, 10, 600, &err), 0);
+	check_content(file, bytes, sizeof(bytes));
+	CU_ASSERT_EQUAL(spool_resize_now(file, 100, &err), 0);
+	memset(bytes + 5, 0, 95);
+	CU_ASSERT_EQUAL(spool_punch_now(file, 5, UINT64_MAX, &err), 0);
+	CU_ASSERT_EQUAL(spool_punch_now(file, UINT64_MAX, 1, &err), 0);
+	check_content(file, bytes, 100);
+	memset(bytes, 0, sizeof(bytes));
+	CU_ASSERT_EQUAL(spool_resize_now(file, 0, &err), 0);
+	/* Room ahead changes the size only if it is to, and never to a smaller one. */
+	CU_ASSERT_EQUAL(spool_allocate_now(file, sizeof(bytes), true, &err), 0);
+	check_content(file, bytes, 0);
+	CU_ASSERT_EQUAL(spool_allocate_now(file, sizeof(bytes), false, &err), 0);
+	CU_ASSERT_EQUAL(spool_allocate_now(file, 5, false, &err), 0);
+	check_content(file, bytes, sizeof(bytes));
+	CU_ASSERT_EQUAL(spool_allocate_now(file, SPOOL_FILE_MAX, false, &err), -ENOSPC);
+	check_content(file, bytes, sizeof(bytes));
+	CU_ASSERT_EQUAL(file->fd, fd);
+	spool_file_unref(file);
 }
 
 static void test_limits(void)
@@ -190,14 +259,16 @@ static void test_limits(void)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct nefs_error err = { 0 };
 
-		CU_ASSERT_EQUAL(spool_write(file, "xx", rows[i].size, rows[i].offset, &err),
+		CU_ASSERT_EQUAL(
+			spool_write_now(file, "xx", rows[i].size, (off_t)rows[i].offset, &err),
 			rows[i].result);
 		CU_ASSERT_EQUAL(err.code, rows[i].result < 0 ? EFBIG : 0);
 		CU_ASSERT_EQUAL(file->size, rows[i].result < 0 ? 10 : SPOOL_FILE_MAX);
 	}
-	CU_ASSERT_EQUAL(spool_truncate(file, SPOOL_FILE_MAX + 1, NULL), -EFBIG);
-	CU_ASSERT_EQUAL(spool_truncate(file, UINT64_MAX, NULL), -EFBIG);
-	CU_ASSERT_EQUAL(spool_truncate(file, SPOOL_FILE_MAX, NULL), 0);
+	CU_ASSERT_EQUAL(spool_resize_now(file, SPOOL_FILE_MAX + 1, NULL), -EFBIG);
+	CU_ASSERT_EQUAL(spool_resize_now(file, UINT64_MAX, NULL), -EFBIG);
+	CU_ASSERT_EQUAL(spool_allocate_now(file, SPOOL_FILE_MAX + 1, true, NULL), -EFBIG);
+	CU_ASSERT_EQUAL(spool_resize_now(file, SPOOL_FILE_MAX, NULL), 0);
 	CU_ASSERT_EQUAL(file->size, SPOOL_FILE_MAX);
 	spool_file_unref(file);
 }
@@ -205,37 +276,33 @@ static void test_limits(void)
 /* What the system refuses is told, and changes nothing. */
 static void test_refused(void)
 {
-	struct spool_file *file = new_file(5), *none = NULL;
+	struct spool_file *file = new_file(LARGE), *small = new_file(5), *none = NULL;
 	struct nefs_error err = { 0 };
 	int fd = file->fd, directory = spool.directory;
-	char byte;
 
 	file->fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	CU_ASSERT_EQUAL(spool_write(file, "x", 1, 5, &err), -EBADF);
+	CU_ASSERT_EQUAL(spool_write_now(file, "x", 1, 5, &err), -EBADF);
 	CU_ASSERT_EQUAL(err.code, EBADF);
-	CU_ASSERT_EQUAL(spool_truncate(file, 3, &err), -EINVAL);
+	CU_ASSERT_EQUAL(spool_resize_now(file, LARGE - 1, &err), -EINVAL);
 	close(file->fd);
-	file->fd = directory;
-	CU_ASSERT_EQUAL(spool_read(file, &byte, 1, 0), -EISDIR);
-	CU_ASSERT_EQUAL(file->size, 5);
+	CU_ASSERT_EQUAL(file->size, LARGE);
 	file->fd = fd;
 	memory_fail(0);
-	CU_ASSERT_EQUAL(spool_file_new(&spool, &none, &err), -ENOMEM);
+	CU_ASSERT_EQUAL(spool_file_new(&spool, 0, &none, &err), -ENOMEM);
 	CU_ASSERT_TRUE(memory_failed());
-	/* No directory, no file: what is emptied then keeps its own. */
-	CU_ASSERT_EQUAL(spool_truncate(file, LARGE, &err), 0);
+	/* No directory, no large file: what was small is as it was. */
 	spool.directory = -1;
-	CU_ASSERT_EQUAL(spool_file_new(&spool, &none, &err), -EBADF);
-	CU_ASSERT_PTR_NULL(none);
-	CU_ASSERT_EQUAL(spool_truncate(file, 0, &err), 0);
+	CU_ASSERT_EQUAL(spool_write_now(small, "x", 1, LARGE, &err), -EBADF);
+	CU_ASSERT_EQUAL(err.code, EBADF);
+	CU_ASSERT_EQUAL(spool_resize_now(small, LARGE, &err), -EBADF);
+	CU_ASSERT_EQUAL(spool_allocate_now(small, LARGE, false, &err), -EBADF);
+	check_content(small, "\0\0\0\0", 5);
 	spool.directory = directory;
-	CU_ASSERT_EQUAL(file->size, 0);
-	CU_ASSERT_EQUAL(file->fd, fd);
-	CU_ASSERT_EQUAL(spool_read(file, &byte, 1, 0), 0);
+	spool_file_unref(small);
 	spool_file_unref(file);
 }
 
-/* ---- who closes ---- */
+/* ---- who does what ---- */
 
 /* Holds the only worker up, so that nothing is closed before it is let go. */
 struct gate {
@@ -255,12 +322,17 @@ static void gate_done(struct work *work)
 {
 }
 
-static void shut(struct gate *gate)
+static void shut_lane(struct gate *gate, enum work_lane lane)
 {
-	*gate = (struct gate){ .work = { .run = run_gate, .done = gate_done } };
+	*gate = (struct gate){ .work = { .run = run_gate, .done = gate_done, .lane = lane } };
 	pthread_mutex_init(&gate->lock, NULL);
 	pthread_mutex_lock(&gate->lock);
 	workers_submit(workers, &gate->work);
+}
+
+static void shut(struct gate *gate)
+{
+	shut_lane(gate, WORK_DATA);
 }
 
 /* Lets the worker go, and waits until it has nothing more to do. */
@@ -272,13 +344,89 @@ static void open_gate(struct gate *gate)
 	pthread_mutex_destroy(&gate->lock);
 }
 
+/* Of a small file nothing waits for a worker, though they are all amid something. */
+static void test_small_waits_for_nobody(void)
+{
+	struct spool_file *file = new_file(0);
+	struct nefs_error err = { 0 };
+	struct fuse_req req = { 0 };
+	struct gate gate;
+	char text[8];
+
+	shut(&gate);
+	CU_ASSERT_EQUAL(spool_write_now(file, "512M\n", 5, 0, &err), 5);
+	CU_ASSERT_EQUAL(spool_resize_now(file, 4, &err), 0);
+	CU_ASSERT_EQUAL(spool_contents(file, text, sizeof(text)), 4);
+	spool_reply(&req, file, 10, 0);
+	CU_ASSERT_EQUAL(req.size, 4);
+	spool_file_unref(file);
+	CU_ASSERT_EQUAL(workers_pending(workers), 1);
+	open_gate(&gate);
+}
+
+struct told {
+	struct spool_job job; /* first */
+	unsigned int order;
+};
+
+static unsigned int told;
+
+static void on_told(struct spool_job *job)
+{
+	((struct told *)job)->order = ++told;
+}
+
+/* One after the other, in the order in which they came; each has its data, whatever became of where that was. */
+static void test_order(void)
+{
+	struct request_buffers buffers = { 0 };
+	struct told jobs[3] = { 0 };
+	struct spool_file *file = new_file(0);
+	char bytes[2 * SPOOL_SMALL], data[2 * SPOOL_SMALL];
+	struct gate gate;
+
+	told = 0;
+	spool.buffers = &buffers;
+	shut(&gate);
+	for (size_t i = 0; i < 3; i++)
+		jobs[i].job.done = on_told;
+	memset(data, 'a', sizeof(data));
+	memset(bytes, 'a', sizeof(bytes));
+	spool_write(&jobs[0].job, file, data, sizeof(data), 0);
+	CU_ASSERT_TRUE(file->running);
+	CU_ASSERT_EQUAL(spool_contents(file, bytes, 1), -EBUSY);
+	memset(data, 'b', sizeof(data));
+	spool_write(&jobs[1].job, file, data, 10, 0);
+	memset(bytes, 'b', 10);
+	memset(data, 'c', sizeof(data));
+	spool_resize(&jobs[2].job, file, SPOOL_SMALL);
+	CU_ASSERT_EQUAL(told, 0);
+	CU_ASSERT_EQUAL(file->size, 0);
+	/* Who has no more use for it does not end what is under way. */
+	spool_file_ref(file);
+	spool_file_unref(file);
+	open_gate(&gate);
+	for (size_t i = 0; i < 3; i++)
+		CU_ASSERT_EQUAL(jobs[i].order, i + 1);
+	CU_ASSERT_EQUAL(jobs[0].job.result, sizeof(data));
+	CU_ASSERT_EQUAL(jobs[1].job.result, 10);
+	check_content(file, bytes, SPOOL_SMALL);
+	CU_ASSERT_EQUAL(file->jobs, 0);
+	spool_file_unref(file);
+	spool.buffers = NULL;
+	CU_ASSERT_EQUAL(buffers.bytes, 0);
+	request_buffers_release(&buffers);
+}
+
+/* ---- who closes ---- */
+
 static void test_large_is_closed_by_worker(void)
 {
-	struct spool_file *small = new_file(LARGE - 1), *large = new_file(LARGE);
+	struct spool_file *small = new_file(SPOOL_SMALL), *large = new_file(SPOOL_SMALL + 1);
 	int small_fd = small->fd, large_fd = large->fd;
 	struct gate gate;
 
-	shut(&gate);
+	shut_lane(&gate, WORK_RELEASE);
 	spool_file_ref(large);
 	spool_file_unref(large);
 	CU_ASSERT_EQUAL(workers_pending(workers), 1);
@@ -291,55 +439,48 @@ static void test_large_is_closed_by_worker(void)
 	CU_ASSERT_FALSE(is_open(large_fd));
 }
 
-static void test_large_is_emptied_by_worker(void)
+/* What is amid something is there until that has ended. */
+static void test_closed_behind_its_job(void)
 {
-	struct spool_file *small = new_file(LARGE - 1), *large = new_file(LARGE);
-	int small_fd = small->fd, large_fd = large->fd;
-	struct nefs_error err = { 0 };
+	struct spool_file *large = new_file(LARGE);
+	struct told job = { .job.done = on_told };
+	int fd = large->fd;
 	struct gate gate;
-	char text[8];
 
 	shut(&gate);
-	CU_ASSERT_EQUAL(spool_truncate(small, 0, &err), 0);
-	CU_ASSERT_EQUAL(small->fd, small_fd);
-	/* Only to empty it takes another: what is cut shorter keeps its beginning. */
-	CU_ASSERT_EQUAL(spool_write(large, "begin", 5, 0, &err), 5);
-	CU_ASSERT_EQUAL(spool_truncate(large, LARGE + 4, &err), 0);
-	CU_ASSERT_EQUAL(large->fd, large_fd);
-	CU_ASSERT_EQUAL(spool_truncate(large, 0, &err), 0);
-	CU_ASSERT_NOT_EQUAL(large->fd, large_fd);
-	CU_ASSERT_TRUE(is_open(large_fd));
-	CU_ASSERT_EQUAL(large->size, 0);
-	CU_ASSERT_EQUAL(spool_read(large, text, sizeof(text), 0), 0);
-	CU_ASSERT_EQUAL(spool_write(large, "new", 3, 0, &err), 3);
-	open_gate(&gate);
-	CU_ASSERT_FALSE(is_open(large_fd));
-	CU_ASSERT_EQUAL(spool_read(large, text, sizeof(text), 0), 3);
-	spool_file_unref(small);
+	told = 0;
+	spool_write(&job.job, large, "x", 1, 0);
 	spool_file_unref(large);
-	CU_ASSERT_EQUAL(workers_pending(workers), 0);
+	CU_ASSERT_TRUE(is_open(fd));
+	open_gate(&gate);
+	CU_ASSERT_EQUAL(told, 1);
+	CU_ASSERT_EQUAL(job.job.result, 1);
+	CU_ASSERT_FALSE(is_open(fd));
 }
 
 /* Who removed a file counts on its room, whether a worker has come to it or not. */
 static void test_closed_for_its_room(void)
 {
-	struct spool_file *large = new_file(LARGE), *file = new_file(0);
+	struct spool_file *large = new_file(LARGE), *file = new_file(LARGE);
+	struct told job = { .job.done = on_told };
 	int large_fd = large->fd, fd = file->fd;
-	struct nefs_error err = { 0 };
 	struct gate gate;
 
-	shut(&gate);
-	spool_file_unref(large);
-	CU_ASSERT_EQUAL(spool_write(file, "x", 1, 0, &err), 1);
-	CU_ASSERT_TRUE(is_open(large_fd));
+	told = 0;
 	file->fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
-	CU_ASSERT_EQUAL(spool_write(file, "x", 1, 1, &err), -ENOSPC);
+	shut_lane(&gate, WORK_RELEASE);
+	spool_write(&job.job, file, "x", 1, 1);
+	spool_file_unref(large);
+	CU_ASSERT_TRUE(is_open(large_fd));
+	while (!told)
+		sd_event_run(event, UINT64_MAX);
+	CU_ASSERT_EQUAL(job.job.result, -ENOSPC);
 	CU_ASSERT_FALSE(is_open(large_fd));
-	CU_ASSERT_EQUAL(file->size, 1);
+	open_gate(&gate);
+	CU_ASSERT_EQUAL(file->size, LARGE);
 	close(file->fd);
 	file->fd = fd;
 	spool_file_unref(file);
-	open_gate(&gate);
 }
 
 /* What somebody reads who does not matter any more holds no room until he is done with it. */
@@ -348,29 +489,32 @@ static void test_abandoned(void)
 	struct spool_file *large = new_file(LARGE);
 	char byte;
 
-	CU_ASSERT_EQUAL(spool_read(large, &byte, 1, 0), 1);
+	CU_ASSERT_EQUAL(pread(large->fd, &byte, 1, 0), 1);
 	spool_file_ref(large);
 	spool_file_abandon(large);
 	spool_file_unref(large);
 	while (workers_pending(workers))
 		sd_event_run(event, UINT64_MAX);
-	CU_ASSERT_EQUAL(spool_read(large, &byte, 1, 0), 0);
+	CU_ASSERT_EQUAL(pread(large->fd, &byte, 1, 0), 0);
+	memory_fail(0);
+	spool_file_abandon(large);
+	CU_ASSERT_TRUE(memory_failed());
+	CU_ASSERT_EQUAL(workers_pending(workers), 0);
 	spool_file_unref(large);
 }
 
-/* Without workers, or without memory to ask one, the caller closes it itself. */
-static void test_closed_at_once(void)
+/* Without workers the caller does it all. */
+static void test_without_workers(void)
 {
-	struct spool_file *one = new_file(LARGE), *other = new_file(LARGE);
-	int one_fd = one->fd, other_fd = other->fd;
+	struct spool_file *file;
+	int fd;
 
-	memory_fail(0);
-	spool_file_unref(one);
-	CU_ASSERT_TRUE(memory_failed());
-	CU_ASSERT_FALSE(is_open(one_fd));
 	spool.workers = NULL;
-	spool_file_unref(other);
-	CU_ASSERT_FALSE(is_open(other_fd));
+	file = new_file(LARGE);
+	check_content(file, (char[SPOOL_HEAD * 8]){ 0 }, LARGE);
+	fd = file->fd;
+	spool_file_unref(file);
+	CU_ASSERT_FALSE(is_open(fd));
 	spool.workers = workers;
 	CU_ASSERT_EQUAL(workers_pending(workers), 0);
 }
@@ -378,7 +522,7 @@ static void test_closed_at_once(void)
 /* No file has a name that somebody could find. */
 static void test_nameless(void)
 {
-	struct spool_file *file = new_file(10);
+	struct spool_file *file = new_file(LARGE);
 	char path[TEMPORARY_MAX + 16];
 	struct dirent *entry;
 	unsigned int found = 0;
@@ -401,13 +545,16 @@ static const CU_TestInfo tests[] = {
 	{ "directories that will do, and others", test_directories },
 	{ "what is no directory", test_no_directory },
 	{ "content and sizes", test_content },
+	{ "from memory to disk and back", test_moves },
 	{ "the largest file", test_limits },
 	{ "what the system refuses", test_refused },
-	{ "a worker closes what is large", test_large_is_closed_by_worker },
-	{ "a worker empties what is large", test_large_is_emptied_by_worker },
+	{ "a small file waits for nobody", test_small_waits_for_nobody },
+	{ "one job after the other", test_order },
+	{ "a worker closes what is on disk", test_large_is_closed_by_worker },
+	{ "it is closed behind its job", test_closed_behind_its_job },
 	{ "it is closed at once for its room", test_closed_for_its_room },
 	{ "what is abandoned holds no room", test_abandoned },
-	{ "without a worker it is closed at once", test_closed_at_once },
+	{ "without workers", test_without_workers },
 	{ "files have no names", test_nameless },
 	CU_TEST_INFO_NULL,
 };

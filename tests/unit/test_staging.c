@@ -4,6 +4,7 @@
 #include "cunit_main.h"
 #include "failing_memory.h"
 #include "operations.h"
+#include "spool_now.h"
 #include "staging_directory.h"
 #include "values.h"
 #include <errno.h>
@@ -101,7 +102,7 @@ static struct staged *stage(const char *name, const char *content)
 	size_t size = strlen(content);
 
 	CU_ASSERT_EQUAL_FATAL(staged_create(directory, name, 0100640, 1, 2, &staged, &err), 0);
-	CU_ASSERT_EQUAL(spool_write(staged->file, content, size, 0, &err), (ssize_t)size);
+	CU_ASSERT_EQUAL(spool_write_now(staged->file, content, size, 0, &err), (ssize_t)size);
 	return staged;
 }
 
@@ -239,6 +240,20 @@ static void test_unlinked(void)
 	check_counts(1, 1);
 }
 
+/* truncate(2). */
+static void on_resized(struct node_end *end, int result)
+{
+	outcome = result;
+}
+
+static int resize(struct staged *staged, uint64_t size)
+{
+	struct node_end end = { .done = on_resized };
+	int result = staged->node.ops->resize(&staged->node, size, &end);
+
+	return result == NODE_LATER ? outcome : result;
+}
+
 static void test_content(void)
 {
 	struct staged *staged = stage("x", "12345");
@@ -256,7 +271,7 @@ static void test_content(void)
 	ops->read(&req, handle, 100, 0);
 	CU_ASSERT_EQUAL(req.size, 7);
 	CU_ASSERT_EQUAL(memcmp(req.data, "1ab4567", 7), 0);
-	CU_ASSERT_EQUAL(ops->resize(&staged->node, 3), 0);
+	CU_ASSERT_EQUAL(resize(staged, 3), 0);
 	CU_ASSERT_EQUAL(staged->file->size, 3);
 	CU_ASSERT_EQUAL(ops->poll(handle), POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM);
 	handle->flags = O_RDWR;
@@ -267,7 +282,7 @@ static void test_content(void)
 	spool_file_ref(staged->file);
 	handle->flags = O_RDWR | O_TRUNC;
 	CU_ASSERT_EQUAL(ops->open(handle), 0);
-	CU_ASSERT_EQUAL(ops->resize(&staged->node, 0), -EBUSY);
+	CU_ASSERT_EQUAL(resize(staged, 0), -EBUSY);
 	req = bare_request(&bare);
 	ops->write(&req, handle, "x", 1, 0);
 	CU_ASSERT_EQUAL(req.error, EBUSY);
