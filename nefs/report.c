@@ -112,6 +112,9 @@ static void run_description(struct work *work)
 		    description->file->fd, &work->cancelled, report, &description->error) == 0) {
 		description->measurements = take_text(report->measurements);
 		description->info = take_text(report->info);
+		if (!description->measurements || !description->info)
+			nefs_error_set(&description->error, ENOMEM,
+				"out of memory for what is told of it");
 	}
 	if (description->running)
 		description->same = is_same(description);
@@ -142,8 +145,7 @@ static void take_report(struct enclave *enclave, struct description *description
 	memcpy(image->pcr0, description->report.pcr0, sizeof(image->pcr0));
 	image->measurements = nefs_take_ptr(description->measurements);
 	image->info = nefs_take_ptr(description->info);
-	/* Else it was not looked at: a start does. */
-	if (error->code == EINVAL) {
+	if (error->code) {
 		control_outcome(&enclave->directory, "image", error);
 		image->unsound = malloc(sizeof(*image->unsound));
 		if (image->unsound)
@@ -152,6 +154,18 @@ static void take_report(struct enclave *enclave, struct description *description
 	set_uncached(enclave, false);
 	image->twin = description->same ? description->running : NULL;
 	report_merge(enclave, NULL);
+}
+
+/*
+ * Nothing was found of it, for lack of memory or by a fault of the disk: who waits is told, and who asks next
+ * has it tried again.
+ */
+static void give_up(struct enclave *enclave, struct nefs_error *error)
+{
+	control_outcome(&enclave->directory, "image", error);
+	parked_drop(&enclave->files.measurements->parked, NULL, error->code);
+	parked_drop(&enclave->files.image_info->parked, NULL, error->code);
+	settle(enclave);
 }
 
 /* What was described is not the image any more: that which is there now is described, if it is whole. */
@@ -176,6 +190,8 @@ static void description_done(struct work *work)
 	} else if (work_cancelled(work)) {
 		/* It was wanted, and nefs itself ends: nobody is left to read it. */
 		settle(enclave);
+	} else if (description->error.code && description->error.code != EINVAL) {
+		give_up(enclave, &description->error);
 	} else {
 		take_report(enclave, description);
 		tell(enclave);

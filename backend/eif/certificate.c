@@ -43,7 +43,9 @@ const struct eif_algorithm *eif_certificate_algorithm(
 	if (kind == GNUTLS_PK_ECDSA &&
 		gnutls_x509_crt_get_pk_ecc_raw(certificate, &curve, NULL, NULL) >= 0)
 		algorithm = eif_algorithm_by_curve(curve);
-	if (!algorithm)
+	if (!algorithm && kind == GNUTLS_E_MEMORY_ERROR)
+		nefs_error_set(err, ENOMEM, "out of memory for a certificate");
+	else if (!algorithm)
 		nefs_error_set(err, EINVAL,
 			"the certificate has a key of type %s with %u bits; images are signed with "
 			"an EC key on P-256, P-384 or P-521",
@@ -52,27 +54,53 @@ const struct eif_algorithm *eif_certificate_algorithm(
 	return algorithm;
 }
 
+/* More than a certificate of the largest size takes, from its text to its verdict. */
+#define MEMORY_FOR_CERTIFICATE (512U << 10)
+
+/*
+ * libtasn1, on which GnuTLS stands, takes what it allocates for granted, and GMP calls abort(3)
+ * (docs/facts/memory.md): all enclaves would end with nefs. So there must be enough before they begin.
+ */
+static int check_memory(struct nefs_error *err)
+{
+	char *volatile probe = malloc(MEMORY_FOR_CERTIFICATE);
+
+	if (!probe)
+		return nefs_error_set(err, ENOMEM, "out of memory for a certificate");
+	free(probe);
+	return 0;
+}
+
+/* Does GnuTLS find fault with what it was given, or was there no memory to look at it? An errno. */
+static int verdict(int failed)
+{
+	return failed == GNUTLS_E_MEMORY_ERROR ? ENOMEM : EINVAL;
+}
+
 int eif_certificate_load(const void *pem, size_t size, gnutls_x509_crt_t *result,
 	const struct eif_algorithm **algorithm, struct nefs_error *err)
 {
 	const gnutls_datum_t datum = { (unsigned char *)pem, (unsigned int)size };
+	struct nefs_error unfit = { 0 };
 	gnutls_x509_crt_t certificate;
-	int failed;
+	int failed = check_memory(err);
 
+	if (failed)
+		return failed;
 	failed = gnutls_x509_crt_init(&certificate);
 	if (failed < 0)
 		return nefs_error_set(
 			err, ENOMEM, "cannot load a certificate: %s", gnutls_strerror(failed));
 	failed = gnutls_x509_crt_import(certificate, &datum, GNUTLS_X509_FMT_PEM);
 	if (failed < 0) {
-		failed = nefs_error_set(err, EINVAL,
+		failed = nefs_error_set(err, verdict(failed),
 			"the certificate (%zu bytes) is no X.509 certificate in PEM: %s", size,
 			gnutls_strerror(failed));
 		goto out;
 	}
-	*algorithm = eif_certificate_algorithm(certificate, err);
+	*algorithm = eif_certificate_algorithm(certificate, &unfit);
 	if (!*algorithm) {
-		failed = -EINVAL;
+		failed = nefs_error_set(err, unfit.code, "%s", unfit.text);
 		goto out;
 	}
 	*result = certificate;
@@ -91,7 +119,7 @@ int eif_certificate_pcr8(
 
 	failed = gnutls_x509_crt_export2(certificate, GNUTLS_X509_FMT_DER, &der);
 	if (failed < 0)
-		return nefs_error_set(err, EINVAL, "the certificate has no DER form: %s",
+		return nefs_error_set(err, verdict(failed), "the certificate has no DER form: %s",
 			gnutls_strerror(failed));
 	failed = gnutls_hash_fast(GNUTLS_DIG_SHA384, der.data, der.size, digest);
 	gnutls_free(der.data);
@@ -150,7 +178,10 @@ int eif_certificate_verify(gnutls_x509_crt_t certificate, const struct eif_algor
 {
 	gnutls_datum_t r, s, der = { NULL, 0 };
 	gnutls_pubkey_t key = NULL;
-	int failed;
+	int failed = check_memory(err);
+
+	if (failed)
+		return failed;
 
 	if (raw_size != 2 * algorithm->half)
 		return nefs_error_set(err, EINVAL,
@@ -168,7 +199,7 @@ int eif_certificate_verify(gnutls_x509_crt_t certificate, const struct eif_algor
 		failed = gnutls_pubkey_verify_data2(key, algorithm->sign, 0, data, &der);
 	gnutls_free(der.data);
 	gnutls_pubkey_deinit(key);
-	if (failed == GNUTLS_E_MEMORY_ERROR)
+	if (failed < 0 && verdict(failed) == ENOMEM)
 		return nefs_error_set(err, ENOMEM, "out of memory for verifying the signature");
 	if (failed < 0)
 		return nefs_error_set(err, EINVAL,
@@ -182,11 +213,12 @@ static char *name_text(gnutls_x509_crt_t certificate,
 	int (*get)(gnutls_x509_crt_t, gnutls_datum_t *, unsigned int))
 {
 	gnutls_datum_t name = { NULL, 0 };
+	int failed = get(certificate, &name, 0);
 	char *text;
 
-	if (get(certificate, &name, 0) < 0 || !name.data) {
+	if (failed < 0 || !name.data) {
 		gnutls_free(name.data);
-		return strdup("");
+		return failed == GNUTLS_E_MEMORY_ERROR ? NULL : strdup("");
 	}
 	text = strndup((const char *)name.data, name.size);
 	gnutls_free(name.data);

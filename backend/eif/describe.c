@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* An image as JSON: the text of image_info and of `nefs-eif describe`. */
 #include "internal.h"
+#include "json_memory.h"
 #include "signature.h"
 #include <errno.h>
 #include <jansson.h>
@@ -62,6 +63,15 @@ static json_t *hex_string(const uint8_t *data, size_t size)
 	return json_string(text);
 }
 
+/* The value, unless some of it found no memory: then none is better than half of it. */
+static json_t *whole(json_t *value, int failed)
+{
+	if (!failed)
+		return value;
+	json_decref(value);
+	return NULL;
+}
+
 static json_t *describe_header(const struct eif *eif)
 {
 	return json_pack("{s:i, s:s, s:i, s:o, s:o, s:i}", "version", (int)eif->version, "arch",
@@ -73,42 +83,50 @@ static json_t *describe_header(const struct eif *eif)
 static json_t *describe_sections(const struct eif *eif)
 {
 	json_t *sections = json_array();
+	int failed = 0;
 
 	for (size_t i = 0; sections && i < eif->section_count; i++) {
 		const struct eif_section *section = &eif->sections[i];
 
-		json_array_append_new(
+		failed |= json_array_append_new(
 			sections, json_pack("{s:s, s:o, s:o, s:o, s:i}", "type",
 					  eif_section_name(section->type), "offset",
 					  number(eif_section_start(section)), "data_offset",
 					  number(section->offset), "size", number(section->size),
 					  "flags", (int)section->flags));
 	}
-	return sections;
+	return whole(sections, failed);
 }
 
 static json_t *describe_warnings(uint32_t warnings)
 {
 	json_t *words = json_array();
+	int failed = 0;
 
 	for (size_t i = 0; i < sizeof(warning_words) / sizeof(warning_words[0]); i++) {
 		if (warnings & (1U << i))
-			json_array_append_new(words, json_string(warning_words[i]));
+			failed |= json_array_append_new(words, json_string(warning_words[i]));
 	}
-	return words;
+	return whole(words, failed);
 }
 
 static json_t *describe_pcrs(const struct eif_pcrs *pcrs)
 {
 	json_t *object = json_object();
+	int failed;
 
-	json_object_set_new(object, "PCR0",
+	failed = json_object_set_new(object, "PCR0",
 		pcrs->pcr0_flags ? json_null() : hex_string(pcrs->pcr[0], EIF_PCR_SIZE));
-	json_object_set_new(object, "PCR1", hex_string(pcrs->pcr[1], EIF_PCR_SIZE));
-	json_object_set_new(object, "PCR2", hex_string(pcrs->pcr[2], EIF_PCR_SIZE));
+	failed |= json_object_set_new(object, "PCR1", hex_string(pcrs->pcr[1], EIF_PCR_SIZE));
+	failed |= json_object_set_new(object, "PCR2", hex_string(pcrs->pcr[2], EIF_PCR_SIZE));
 	if (pcrs->has_pcr8)
-		json_object_set_new(object, "PCR8", hex_string(pcrs->pcr8, EIF_PCR_SIZE));
-	return object;
+		failed |= json_object_set_new(object, "PCR8", hex_string(pcrs->pcr8, EIF_PCR_SIZE));
+	return whole(object, failed);
+}
+
+static int out_of_memory(struct nefs_error *err)
+{
+	return nefs_error_set(err, ENOMEM, "out of memory for the description");
 }
 
 /*
@@ -136,16 +154,21 @@ static int describe_metadata(const struct eif_source *source, const struct eif *
 		if (failed)
 			return failed;
 		metadata = json_loadb(text, (size_t)section->size, JSON_DECODE_ANY, &unfit);
+		/* Without memory it finds a fault with the text, or even none. */
+		if (json_memory_failed()) {
+			json_decref(metadata);
+			return nefs_error_set(err, ENOMEM, "out of memory for the metadata");
+		}
 		/* jansson's own sentence quotes the text, which may be anything: place only. */
 		if (!metadata)
 			snprintf(reason, sizeof(reason),
 				"it is no JSON: line %d, column %d, byte %d", unfit.line,
 				unfit.column, unfit.position);
 	}
-	json_object_set_new(root, "metadata", metadata ? metadata : json_null());
+	failed = json_object_set_new(root, "metadata", metadata ? metadata : json_null());
 	if (reason[0])
-		json_object_set_new(root, "metadata_error", json_string(reason));
-	return 0;
+		failed |= json_object_set_new(root, "metadata_error", json_string(reason));
+	return failed ? out_of_memory(err) : 0;
 }
 
 static json_t *date(time_t time)
@@ -193,25 +216,26 @@ static int describe_signature(const struct eif_source *source, const struct eif 
 	if (failed == -ENODATA) {
 		if (err)
 			nefs_error_clear(err);
-		json_object_set_new(root, "signature", json_null());
-		return 0;
+		return json_object_set_new(root, "signature", json_null()) ? out_of_memory(err) : 0;
 	}
 	if (failed)
 		return failed;
 	valid = eif_signature_verify(
 			signature, certificate, algorithm, pcrs->pcr[0], time(NULL), &unfit) == 0;
-	json_object_set_new(root, "signature",
+	failed = json_object_set_new(root, "signature",
 		json_pack("{s:s, s:o, s:b, s:o}", "algorithm", signature->algorithm->name,
 			"certificate", describe_certificate(certificate, algorithm), "valid",
 			(int)valid, "reason", valid ? json_null() : string(unfit.text)));
 	gnutls_x509_crt_deinit(certificate);
-	return 0;
+	/* That it could not be verified is no word against it. */
+	return failed || unfit.code == ENOMEM ? out_of_memory(err) : 0;
 }
 
 /* A text that is being made, and how long it may become. */
 struct dump {
 	char *text;
 	size_t size, room;
+	bool full; /* there was more */
 };
 
 /* Gives up where the bound is: what would follow may be a thousand times as long as the metadata. */
@@ -219,15 +243,16 @@ static int add_piece(const char *piece, size_t size, void *data)
 {
 	struct dump *dump = data;
 
-	if (size > dump->room - dump->size)
+	dump->full = size > dump->room - dump->size;
+	if (dump->full)
 		return -1;
 	memcpy(dump->text + dump->size, piece, size);
 	dump->size += size;
 	return 0;
 }
 
-/* As text with a final newline, malloc'ed; NULL if that is too long, or out of memory. */
-static char *dump(const json_t *root)
+/* As text with a final newline, malloc'ed; NULL if that is too long (*full), or out of memory. */
+static char *dump(const json_t *root, bool *full)
 {
 	struct dump dump = { .room = EIF_DESCRIPTION_MAX };
 	char *text;
@@ -236,6 +261,7 @@ static char *dump(const json_t *root)
 	if (!dump.text || json_dump_callback(root, add_piece, &dump, JSON_INDENT(2)) ||
 		add_piece("\n", 1, &dump)) {
 		free(dump.text);
+		*full = dump.full;
 		return NULL;
 	}
 	dump.text[dump.size] = '\0';
@@ -243,43 +269,49 @@ static char *dump(const json_t *root)
 	return text ? text : dump.text;
 }
 
-static void leave_metadata_out(json_t *root)
+static int leave_metadata_out(json_t *root)
 {
 	char reason[96];
 
 	snprintf(reason, sizeof(reason), "it is left out: a description has at most %u bytes",
 		EIF_DESCRIPTION_MAX);
-	json_object_set_new(root, "metadata", json_null());
-	json_object_set_new(root, "metadata_error", json_string(reason));
+	return json_object_set_new(root, "metadata", json_null()) |
+	       json_object_set_new(root, "metadata_error", json_string(reason));
 }
 
 int eif_describe(const struct eif_source *source, const struct eif *eif,
 	const struct eif_pcrs *pcrs, char **json, struct nefs_error *err)
 {
-	json_t *root = json_object();
+	bool full = false;
+	json_t *root;
 	char crc[9];
 	int failed;
 
-	/* What cannot be allocated is missing from root: members that are NULL are not set. */
+	json_memory_begin();
+	root = json_object();
+	/* What cannot be allocated is NULL, and to set a member to that fails. */
 	snprintf(crc, sizeof(crc), "%08x", eif->crc);
-	json_object_set_new(root, "header", describe_header(eif));
-	json_object_set_new(root, "size", number(eif->size));
-	json_object_set_new(root, "crc32", json_string(crc));
-	json_object_set_new(root, "sections", describe_sections(eif));
-	json_object_set_new(root, "warnings", describe_warnings(eif->warnings));
-	json_object_set_new(root, "measurements", describe_pcrs(pcrs));
-	failed = describe_metadata(source, eif, root, err);
+	failed = json_object_set_new(root, "header", describe_header(eif));
+	failed |= json_object_set_new(root, "size", number(eif->size));
+	failed |= json_object_set_new(root, "crc32", json_string(crc));
+	failed |= json_object_set_new(root, "sections", describe_sections(eif));
+	failed |= json_object_set_new(root, "warnings", describe_warnings(eif->warnings));
+	failed |= json_object_set_new(root, "measurements", describe_pcrs(pcrs));
+	if (failed)
+		failed = out_of_memory(err);
+	if (!failed)
+		failed = describe_metadata(source, eif, root, err);
 	if (!failed)
 		failed = describe_signature(source, eif, pcrs, root, err);
 	if (failed)
 		goto out;
-	*json = dump(root);
-	if (!*json) {
-		leave_metadata_out(root);
-		*json = dump(root);
+	*json = dump(root, &full);
+	if (!*json && full && !leave_metadata_out(root))
+		*json = dump(root, &full);
+	if (!*json || json_memory_failed()) {
+		free(nefs_take_ptr(*json));
+		failed = out_of_memory(err);
 	}
-	if (!*json)
-		failed = nefs_error_set(err, ENOMEM, "out of memory for the description");
 out:
 	json_decref(root);
 	return failed;

@@ -10,7 +10,7 @@ import signal
 import time
 
 import pytest
-from eif_image import SMALL
+from eif_image import SMALL, padded
 from harness import Child, eventually, get, outcome, put, raw_read, seconds
 from short_memory import ShortMount
 
@@ -117,6 +117,22 @@ def test_a_refusal_stays_one(short, e):
         assert e.get("cpus") == b"2-3"
     sweep(short, lambda: e.put("cpus", b"x"), check)
     assert e.put("cpus", b"x") == "EINVAL" and b"cpu-list" in e.error
+
+
+def test_an_image(short, e):
+    """The old one or the new one, and what is told of it is never nothing."""
+    other = padded(100000)
+    e.set("image", SMALL)
+    told = {image: e.set("image", image) or (e.get("measurements"), e.get("image_info"))
+            for image in (other, SMALL)}
+
+    def check(result):
+        image = e.get("image")
+        assert image == (other if result == "OK" else SMALL)
+        assert (e.get("measurements"), e.get("image_info")) == told[image]
+        e.set("image", SMALL)
+        e.get("measurements")
+    assert sweep(short, lambda: e.put("image", other), check, lambda: quiet(short)) == {"OK", "ENOMEM"}
 
 
 def test_reading(short, e):
