@@ -7,6 +7,7 @@
 #include "fs.h"
 #include "options.h"
 #include "request_buffers.h"
+#include "unmounter.h"
 #include <nefs/error.h>
 #include <nefs/shortage.h>
 #include <stdbool.h>
@@ -22,9 +23,10 @@ struct daemon {
 	void *reserve; /* memory that is given up for a request that must be served; NULL: it was */
 	sd_event_source *requests, *mounts;
 	bool mounted;
-	bool gone;    /* it was unmounted, here at least */
-	dev_t device; /* of the mount */
-	int mark;     /* that it is ours; -1: none */
+	bool gone;		    /* it was unmounted, here at least */
+	dev_t device;		    /* of the mount */
+	int mark;		    /* that it is ours; -1: none */
+	struct unmounter unmounter; /* an ordinary user's */
 	/*
 	 * Not sd_event_exit: a loop that has ended can't be run again, and enclaves are stopped by
 	 * running it on.

@@ -156,6 +156,7 @@ void daemon_tear_down(struct daemon *daemon)
 	sd_event_source_disable_unref(daemon->requests);
 	sd_event_source_disable_unref(daemon->mounts);
 	daemon_unmount(daemon);
+	unmounter_end(&daemon->unmounter);
 	free_notifier(fs);
 	/* Another daemon can be started while enclaves are stopped here. */
 	daemon_let_go(daemon, daemon->options.default_spool ? daemon->options.spool : NULL);

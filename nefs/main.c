@@ -8,6 +8,7 @@
 #include "privileges.h"
 #include "signals.h"
 #include "spool.h"
+#include "syscall_filter.h"
 #include <errno.h>
 #include <nefs/log.h>
 #include <nefs/process.h>
@@ -70,6 +71,8 @@ static int set_up(struct daemon *daemon, struct nefs_error *err)
 	if (!failed)
 		failed = bounds_set(&fs->tree.quota, options, fs->spool.directory, err);
 	/* Other daemons have been looked for by now, and there is no other thread yet. */
+	if (!failed && geteuid() != 0)
+		failed = unmounter_start(&daemon->unmounter, options->mountpoint, err);
 	if (!failed)
 		failed = privileges_give_up(strcmp(options->backend.kind, "sim") == 0, err);
 	if (!failed)
@@ -153,6 +156,10 @@ static enum exit_status serve(struct daemon *daemon, struct fuse_args *args, int
 		failed = set_up(daemon, &err);
 	if (!failed)
 		failed = daemon_mount(daemon, &err);
+	/* All threads are there, and the mount is. */
+	if (!failed)
+		failed =
+			syscall_filter_load(strcmp(daemon->options.backend.kind, "sim") == 0, &err);
 	if (failed) {
 		tell_failure(daemon, report < 0, &err);
 		daemon_tear_down(daemon);
@@ -216,6 +223,7 @@ int main(int argc, char **argv)
 	if (daemon && hold_standard_fds()) {
 		daemon->fs.spool.directory = -1;
 		daemon->mark = -1;
+		daemon->unmounter = UNMOUNTER_NONE;
 		status = run(daemon, &args);
 		fuse_messages_to(NULL);
 		log_close(daemon->fs.tree.log);

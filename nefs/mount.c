@@ -270,17 +270,17 @@ void daemon_unmount(struct daemon *daemon)
 {
 	const char *point = daemon->options.mountpoint;
 	struct tree *tree = &daemon->fs.tree;
-	bool ended;
 
 	if (!daemon->mounted)
 		return;
 	tree_drop_requests(tree);
 	fuse_session_exit(tree->session);
-	ended = is_cut(tree->session);
-	/* libfuse takes down whatever is there by now, unless the connection has ended. */
-	if (ended || mount_point_leads_to(point, daemon->device) || cut(tree->session))
+	/*
+	 * libfuse would take down whatever is there by now, and run programs to do so; not if the connection has
+	 * ended, when it leaves the mount.
+	 */
+	if (is_cut(tree->session) || cut(tree->session))
 		fuse_session_unmount(tree->session);
-	/* ... and then leaves the mount, if it is there. */
-	if (ended && !daemon->gone)
-		mount_point_drop(point, daemon->device);
+	if (!daemon->gone)
+		mount_point_drop(point, daemon->device, &daemon->unmounter);
 }

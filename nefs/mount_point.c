@@ -218,19 +218,20 @@ int mount_point_alone(const char *point, dev_t device, struct nefs_error *err)
 		      : 0;
 }
 
-bool mount_point_leads_to(const char *point, dev_t device)
+/* Is that filesystem what the mount point leads to? Sends no request. */
+static bool leads_to(const char *point, dev_t device)
 {
 	dev_t found;
 
 	return !mount_device(point, &found) && found == device;
 }
 
-void mount_point_drop(const char *point, dev_t device)
+void mount_point_drop(const char *point, dev_t device, struct unmounter *unmounter)
 {
-	if (!mount_point_leads_to(point, device) || !is_dead(point))
+	if (!leads_to(point, device) || !is_dead(point))
 		return;
 	if (umount2(point, UMOUNT_NOFOLLOW | MNT_DETACH) && errno == EPERM)
-		run_fusermount(point);
+		unmounter_unmount(unmounter);
 }
 
 /* Is the mount there, on that point or on another? A number is given again, but not to what is dead. */

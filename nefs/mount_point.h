@@ -3,6 +3,7 @@
 #ifndef NEFS_MOUNT_POINT_H
 #define NEFS_MOUNT_POINT_H
 
+#include "unmounter.h"
 #include <nefs/error.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -35,14 +36,11 @@ bool mount_point_is_empty(const char *point);
  */
 int mount_point_alone(const char *point, dev_t device, struct nefs_error *err);
 
-/* Is that filesystem what the mount point leads to? Sends no request. */
-bool mount_point_leads_to(const char *point, dev_t device);
-
 /*
- * Our mount, whose connection has ended: takes it down, lazily. Nothing happens if it is no longer there: the
- * number may be that of another mount by now, which answers.
+ * Our mount, whose connection has ended: takes it down, lazily, or has it taken down. Nothing happens if it is
+ * no longer there: the number may be that of another mount by now, which answers.
  */
-void mount_point_drop(const char *point, dev_t device);
+void mount_point_drop(const char *point, dev_t device, struct unmounter *unmounter);
 
 /* The same mount: waits, at most ms, for it to be gone from the mount table. Is it? */
 bool mount_point_left(const char *point, dev_t device, int ms);

@@ -41,10 +41,7 @@ static void be_spared(void)
 		close(fd);
 }
 
-/*
- * Down to what it has of those that are kept, in what it runs, too: where /etc/mtab is a file, libfuse has umount(8)
- * take down the mount.
- */
+/* Down to what it has of those that are kept, in what it runs, too. */
 static int limit_capabilities(uint64_t kept)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };

@@ -2,7 +2,7 @@
 /*
  * What the daemon of root keeps of its power once it is set up, and gives up for good. An ordinary user's has no
  * capabilities, and cannot do without setuid programs: its mount is fusermount3's to make and to take down. So
- * nothing here is for those.
+ * nothing here is for those; the filter on system calls is (syscall_filter.h).
  *
  * What is kept, and what for:
  *	CAP_SYS_ADMIN		mount(2), umount(2) and open_tree(2) of its own mount; the huge pages' frames

@@ -50,6 +50,26 @@ def test_no_new_privileges(used):
     assert {told["NoNewPrivs"] for told in statuses(used)} == {"1"}
 
 
+def test_filter_on_system_calls(used):
+    """What it lets through is tests/unit/test_syscall_filter.c's."""
+    for told in statuses(used):
+        assert told["Seccomp"] == "2", told["Name"]
+
+
+@pytest.mark.sim
+def test_filter_of_an_ordinary_user(new_mount):
+    """Its threads and its QEMU's; fusermount3, which is the root's, has to take down the mount nevertheless."""
+    mount = new_mount(uid=65534)
+    for told in statuses(mount):
+        assert told["Seccomp"] == "2" and told["NoNewPrivs"] == "1", told["Name"]
+        for name in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
+            assert int(told[name], 16) == 0
+    mount.process.terminate()
+    assert mount.wait_exit() == 0, mount.said()
+    assert not mount.mounted()
+    mount.discard()
+
+
 def test_memory_is_not_looked_into(used):
     """As the root, but without the capability that is for this."""
     if used.sanitized():
