@@ -4,6 +4,7 @@ import os
 import subprocess
 
 import pytest
+from harness import run
 from nefs_mount import base_options, is_sim
 
 # capability(7): CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SYS_ADMIN
@@ -60,6 +61,8 @@ def test_filter_on_system_calls(used):
 def test_filter_of_an_ordinary_user(new_mount):
     """Its threads and its QEMU's; fusermount3, which is the root's, has to take down the mount nevertheless."""
     mount = new_mount(uid=65534)
+    # Whoever has an answer has one from under the filter.
+    assert run(*mount.as_user("cat", mount.path("version"))).returncode == 0
     for told in statuses(mount):
         assert told["Seccomp"] == "2" and told["NoNewPrivs"] == "1", told["Name"]
         for name in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
