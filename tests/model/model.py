@@ -8,6 +8,7 @@ cannot be foretold, such as the text of a sentence, is a matcher, or is told to 
 """
 import stat
 
+from bounds import Bounds
 from lives import Lives
 from names import Names
 from tree import (Any, COUNTERS, Enclave, Handle, LOGS, O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NONBLOCK, O_RDWR,
@@ -16,10 +17,11 @@ from tree import (Any, COUNTERS, Enclave, Handle, LOGS, O_APPEND, O_CREAT, O_DIR
 from values import Refused, number
 
 
-class Model(Names, Lives):
+class Model(Names, Lives, Bounds):
     CPUS = 8
 
-    def __init__(self, users, root_mode, root_gid):
+    def __init__(self, users, root_mode, root_gid, limits):
+        self.limits = limits
         self.now = (0, 0)  # set before each operation: the clock before it and after it
         self.users = {user.name: user for user in users}
         self.root = WithError(self, None, "", root_mode, 0, root_gid)
@@ -89,6 +91,11 @@ class Model(Names, Lives):
             if not flags & O_CREAT:
                 raise Refused("ENOENT")
             node = self.make_file(user, directory, name, mode)
+            try:
+                self.check_open(user, node, bool(flags & 3))
+            except Refused:
+                self.unmake(node)
+                raise
             handle = self.opened(node, flags)
             self.accepted(directory, name)
             self.staged_told(directory, name)
@@ -101,6 +108,7 @@ class Model(Names, Lives):
         bits = {0: READ, O_WRONLY: WRITE, O_RDWR: READ | WRITE}[flags & 3]
         if not user.may(node, bits | (WRITE if flags & O_TRUNC else 0)):
             raise Refused("EACCES")
+        self.check_open(user, node, bool(flags & 3))
         if not node.staged and not node.writable and (flags & 3 or flags & O_TRUNC):
             raise Refused("EACCES", directory, name)
         user.slots[slot] = self.opened(node, flags)
@@ -116,8 +124,16 @@ class Model(Names, Lives):
         return handle
 
     def shared(self, staged):
-        """Is its content that of an image, too?"""
-        return any(staged.content in (one.image.file, one.applied_image) for one in self.enclaves())
+        """Is its content that of an image, too, or of the backup that was made of it as an image?"""
+        return any(staged.content in (one.image.file, one.applied_image) for one in self.enclaves()) or \
+            any(staged.content is one.content for one in self.staged_files() if one is not staged)
+
+    def staged_files(self):
+        """All of them, those without a name that are open included."""
+        for enclave in self.enclaves():
+            for node in enclave.entries.values():
+                yield from [node] if node.staged else node.inside()
+        yield from self.nameless()
 
     def close(self, user, slot):
         handle = user.slots.pop(slot)
@@ -306,6 +322,7 @@ class Model(Names, Lives):
             raise Refused("ENOTDIR")
         if not user.may(node, READ):
             raise Refused("EACCES")
+        self.check_open(user, node, False, node)
         return frozenset(node.listing())
 
     def op_chmod(self, user, path, mode):

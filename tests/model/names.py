@@ -74,10 +74,12 @@ class Names:
                 raise Refused("EEXIST", directory, name)
             if not self.enclave_name(name):
                 raise Refused("EINVAL", directory, name)
+            self.check_enclave(user.uid, directory, name)
             made = Enclave(self, directory, name, mode, user.uid, user.gid)
             made.records.append(("created",))
         elif isinstance(directory, Enclave):
             self.check_stage(directory, name)
+            self.check_staged(user.uid, directory, name)
             made = Part(self, directory, name, mode, user.uid, user.gid)
         else:
             raise Refused("EPERM", directory, name)
@@ -85,10 +87,10 @@ class Names:
         self.written(directory)
         self.accepted(directory, name)
 
-    @staticmethod
-    def count(directory):
+    def count(self, directory):
         home = directory.home()
-        return sum(1 + (len(node.entries) if node.is_dir else 0) for node in home.entries.values())
+        nameless = [node for node in self.nameless() if node.directory and node.directory.home() is home]
+        return sum(1 + len(node.inside()) for node in home.entries.values()) + len(nameless)
 
     def check_stage(self, directory, name):
         if directory in (self.root, self.sim):
@@ -187,10 +189,18 @@ class Names:
             self.written(directory)
             return row
         self.check_stage(directory, name)
+        self.check_staged(user.uid, directory, name)
         node = Staged(self, directory, name, mode & 0o7777, user.uid, user.gid)
         directory.entries[name] = node
         self.written(directory)
         return node
+
+    def unmake(self, node):
+        """It could not be opened, and is not made, then."""
+        if node.staged:
+            self.unlink_staged(node)
+        else:
+            node.hidden = True
 
     def op_mknod(self, user, path, kind):
         directory, name = self.walk(user, path)
@@ -311,8 +321,9 @@ class Names:
     def backup(self, row, to, target, new_name):
         """A setting is renamed away."""
         enclave = row.directory
-        if target is None and self.count(to) >= STAGED_MAX:
+        if (target is None or target.handles) and self.count(to) >= STAGED_MAX:
             raise Refused("ENOSPC", to, new_name)
+        self.check_staged(row.uid, to, new_name)
         if row.name == "image":
             content = enclave.image.file or Content()
         else:

@@ -82,20 +82,36 @@ def group_name():
     raise SystemExit("there is no group users, games or nogroup")
 
 
+class Setting:
+    """How a mount is made: each other one for a group, two of four with bounds that are soon reached."""
+
+    def __init__(self, seed):
+        self.with_group = seed % 2 == 0
+        self.limits = {"enclaves": 1 + seed // 8 % 2, "files": 2 + seed // 4 % 5} if seed // 2 % 2 else {}
+
+    def options(self, group):
+        found = [f"group={group}"] if self.with_group else []
+        return found + [f"user_{kind}={most}" for kind, most in self.limits.items()]
+
+    def __str__(self):
+        return ",".join(self.options("GROUP")) or "without options"
+
+
 class Episode:
     """A mount, its users, and its model."""
 
-    def __init__(self, with_group):
+    def __init__(self, setting):
         os.umask(0)
         name, gid = group_name()
         groups = {person: [gid, *more] if more else [] for person, more in MEMBERS.items()}
-        self.mount = Mount(*([f"group={name}"] if with_group else []))
+        self.mount = Mount(*setting.options(name))
         self.hands = {"root": Hands(self.mount.root)}
         users = [User("root", 0, [])]
         for person, uid in PEOPLE.items():
             self.hands[person] = Actor(self.mount.root, uid, groups[person])
             users.append(User(person, uid, groups[person]))
-        self.model = Model(users, 0o1775 if with_group else 0o755, gid if with_group else 0)
+        mode, root_gid = (0o1775, gid) if setting.with_group else (0o755, 0)
+        self.model = Model(users, mode, root_gid, setting.limits)
         self.model.GROUP = gid
         self.journal = os.open(self.mount.path("journal.follow"), os.O_RDONLY | os.O_NONBLOCK)
         self.told = {None: []}  # by enclaves' names, what the root's journal has told
@@ -270,9 +286,9 @@ class Episode:
         self.mount.unmount()
 
 
-def play(with_group, operations, finish=True):
+def play(setting, operations, finish=True):
     """Plays them. (how many were done, what differed or None)"""
-    episode = Episode(with_group)
+    episode = Episode(setting)
     done, problem = 0, None
     try:
         for operation in operations(episode.model):
@@ -305,7 +321,7 @@ def as_line(operation):
     return f"{user}: {name} {' '.join(texts)}"
 
 
-def shorten(with_group, operations, bound):
+def shorten(setting, operations, bound):
     """The fewest that still lead to a difference, as far as time allows."""
     end = time.monotonic() + bound
     size = max(1, len(operations) // 2)
@@ -314,7 +330,7 @@ def shorten(with_group, operations, bound):
         at, less = 0, False
         while at < len(operations) and time.monotonic() < end:
             shorter = operations[:at] + operations[at + size:]
-            done, found = play(with_group, lambda _, some=shorter: some, finish=False)
+            done, found = play(setting, lambda _, some=shorter: some, finish=False)
             if found:
                 operations, problem, less = shorter[:done], found, True
             else:
@@ -327,7 +343,7 @@ def shorten(with_group, operations, bound):
 
 def episode(seed, count, bound):
     """True if the mount did as the model says."""
-    with_group = seed % 2 == 0
+    setting = Setting(seed)
     played = []
 
     def operations(model):
@@ -336,12 +352,12 @@ def episode(seed, count, bound):
             played.append(choices.next())
             yield played[-1]
 
-    done, problem = play(with_group, operations)
+    done, problem = play(setting, operations)
     if not problem:
         return done, True
     print(f"seed {seed}, operation {done}: {as_line(played[-1])}\n    {problem}", flush=True)
-    shorter, found = shorten(with_group, played, bound)
-    print(f"the fewest operations found ({'with' if with_group else 'without'} group=):")
+    shorter, found = shorten(setting, played, bound)
+    print(f"the fewest operations found ({setting}):")
     for operation in shorter:
         print("    " + as_line(operation))
     print(f"    {found or problem}", flush=True)

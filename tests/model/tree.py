@@ -63,6 +63,9 @@ class Node:
     is_dir = False
     staged = None
 
+    def inside(self):
+        return []
+
     def __init__(self, model, directory, name, mode, uid, gid):
         self.directory, self.name = directory, name
         self.mode, self.uid, self.gid = mode, uid, gid
@@ -126,6 +129,9 @@ class Directory(Node):
         if row:
             return None if row.hidden else row
         return self.entries.get(name)
+
+    def inside(self):
+        return list(self.entries.values())
 
     def home(self):
         """The enclave or root whose `error` tells of this directory."""
