@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <nefs/cleanup.h>
-#include <nefs/log.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,20 +103,9 @@ void control_set_error(struct directory *directory, const char *about, const cha
 void control_refused(struct directory *directory, const char *about, const struct nefs_error *err)
 {
 	struct directory *telling = that_tells(directory);
-	const uid_t caller = directory->tree->caller;
-	const struct log_event event = {
-		.event = "refused",
-		.enclave = telling->node.name,
-		.file = about,
-		.error = err->text,
-		.errno_code = err->code,
-		.uid = caller,
-		.has_uid = caller != TREE_NO_CALLER,
-	};
 
-	log_event(directory->tree->log, &event);
-	if (!telling->removed && telling->ops->refused)
-		telling->ops->refused(telling, about, caller, err);
+	if (telling->ops->refused)
+		telling->ops->refused(telling, about, directory->tree->caller, err);
 	control_set_error(directory, about, err->text);
 }
 

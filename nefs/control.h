@@ -144,7 +144,7 @@ void control_set_error(struct directory *directory, const char *about, const cha
 
 /*
  * An operation on this name was refused: `error` says so until the same name is accepted, or another is
- * refused. It is logged, and the directory told. The sentence must name what it is about.
+ * refused. The directory is told, which sees to journal and log. The sentence must name what it is about.
  */
 void control_refused(struct directory *directory, const char *about, const struct nefs_error *err);
 

@@ -66,35 +66,36 @@ struct enclave *enclave_find(struct fs *fs, const char *name)
 
 /* ---- what is told ---- */
 
-/* A record for the journals: the root's, and the enclave's own, whatever it was called then. */
+/* A record for log and journals, whatever the enclave was called then. */
 static void write_record(void *owner, const struct journal_event *event)
 {
 	struct enclave *enclave = owner;
-	struct fs *fs = fs_of(&enclave->directory);
 	struct journal_event named = *event;
-	const char *text;
-	size_t size;
 
 	if (!named.enclave)
 		named.enclave = enclave_name(enclave);
-	text = journal_line(&fs->journal, &named, &size);
-	text_log_append(&fs->root.journal, text, size);
-	if (!enclave->directory.removed)
-		text_log_append(&enclave->journal, text, size);
+	records_write(fs_of(&enclave->directory), &enclave->records, &named);
 }
 
 static void tell_refusal(
 	struct directory *directory, const char *file, uid_t uid, const struct nefs_error *err)
 {
-	repeats_add_refusal(&enclave_of(directory)->repeats, file, uid, err);
+	struct enclave *enclave = enclave_of(directory);
+	uid_t writer = uid;
+
+	/* What is found wanting later is whose doing it was. */
+	if (uid == TREE_NO_CALLER)
+		writer = file && strcmp(file, "image") == 0 ? enclave->image_by
+							    : enclave->started_by;
+	repeats_add_refusal(&enclave->repeats, file, uid, writer, err);
 }
 
 /* Of an enclave that is, or was, called so. */
 static void tell(struct enclave *enclave, const char *name, const char *event, const char *old_name,
 	const struct nefs_error *error)
 {
-	struct fs *fs = fs_of(&enclave->directory);
 	const struct backend_grant *grant = enclave->grant;
+	const uid_t caller = enclave->directory.tree->caller;
 	const struct journal_event record = {
 		.event = event,
 		.enclave = name,
@@ -103,19 +104,12 @@ static void tell(struct enclave *enclave, const char *name, const char *event, c
 		.slot = grant ? grant->slot_uid : 0,
 		.has_slot = grant != NULL,
 		.error = error ? error->text : NULL,
-	};
-	const struct log_event line = {
-		.event = event,
-		.enclave = name,
-		.old_name = old_name,
-		.error = record.error,
 		.errno_code = error ? error->code : 0,
-		.cid = record.cid,
-		.slot = record.slot,
-		.has_slot = record.has_slot,
+		.writer = caller == TREE_NO_CALLER ? enclave->started_by : caller,
+		/* An end that came by itself cost a start. */
+		.asked = caller != TREE_NO_CALLER || !error,
 	};
 
-	log_event(fs->tree.log, &line);
 	repeats_add(&enclave->repeats, &record);
 }
 
@@ -146,6 +140,7 @@ static void destroy(struct directory *directory)
 	free(enclave->grant);
 	sd_event_source_disable_unref(enclave->start_timer);
 	repeats_release(&enclave->repeats);
+	own_records_release(&enclave->records);
 	sd_event_source_disable_unref(enclave->report_timer);
 	free(enclave);
 }
@@ -307,9 +302,9 @@ int enclave_mkdir(struct directory *root, const char *name, mode_t mode, uid_t u
 	LIST_INIT(&enclave->waiting);
 	directory_init(&enclave->directory, root->tree, &enclave_ops, mode & 07777, uid, gid);
 	staging_init(&enclave->staging, &enclave->directory);
-	enclave->repeats = (struct repeats){
-		.event = fs_of(root)->event, .write = write_record, .owner = enclave
-	};
+	repeats_init(&enclave->repeats, fs_of(root)->event, write_record, enclave);
+	own_records_init(&enclave->records, &enclave->directory, &enclave->journal);
+	enclave->started_by = enclave->image_by = uid;
 	if (control_populate(&enclave->directory, enclave_files) || add_logs(enclave) ||
 		directory_add(root, &enclave->directory.node, name)) {
 		text_log_release(&enclave->journal);

@@ -13,6 +13,7 @@
 #include "fs.h"
 #include "image.h"
 #include "parked.h"
+#include "records.h"
 #include "repeats.h"
 #include "settings.h"
 #include "staging.h"
@@ -46,7 +47,10 @@ struct enclave {
 	struct backend_grant *grant; /* what the device gave; NULL while nothing is held */
 	uint64_t counters[COUNTERS];
 	struct text_log journal, console;
-	struct repeats repeats; /* of journal's records */
+	struct own_records records; /* journal's */
+	struct repeats repeats;	    /* of these */
+	/* Whose doing is what comes of it later: of the last start, and of the image. */
+	uid_t started_by, image_by;
 	uint64_t console_begin; /* its position when the enclave was last started */
 
 	char *start_text; /* as written */

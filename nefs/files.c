@@ -164,10 +164,12 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 {
 	struct handle *handle = handle_now(info);
 
-	op_begin(req);
-	/* The kernel writes pages by itself. */
+	/*
+	 * The kernel writes pages by itself. And who has a program of root's say something to a file of
+	 * his own (`su 2>memory`) has said it himself.
+	 */
 	handle->paging = info->writepage;
-	if (handle->paging)
+	if (op_begin(req)->caller == 0 || handle->paging)
 		op_tree(req)->caller = handle->opener;
 	if (handle->gone)
 		fuse_reply_err(req, ENODEV);

@@ -2,6 +2,7 @@
 #include "fs.h"
 #include "control.h"
 #include <errno.h>
+#include <unistd.h>
 
 /*
  * The directories of the root: each is a file NAME_directory.c with a function NAME_directory_new,
@@ -25,6 +26,18 @@ struct fs *fs_of(const struct directory *directory)
 	return container_of(directory->tree, struct fs, tree);
 }
 
+/*
+ * The root's journal tells of enclaves that not all who may make some can look into: it is not for the root's
+ * group. Who is to watch over all of them is let in by chgrp(1), which lasts.
+ */
+static void close_journal(struct root *root)
+{
+	struct node *journal = &root->journal.current->node;
+
+	journal->gid = getegid();
+	journal->ops->owned(journal);
+}
+
 int fs_init(struct fs *fs, gid_t gid, struct nefs_error *err)
 {
 	/* Sticky: a member removes and renames what is his own, and nothing of another. */
@@ -46,6 +59,7 @@ int fs_init(struct fs *fs, gid_t gid, struct nefs_error *err)
 			"journal", "journal.1", 0440, fs->root.journal_follow);
 	if (failed)
 		return nefs_error_set(err, -failed, "out of memory for the root directory");
+	close_journal(&fs->root);
 	for (size_t i = 0; !failed && i < sizeof(root_directories) / sizeof(*root_directories); i++)
 		failed = root_directories[i](fs, err);
 	return failed;
@@ -54,6 +68,7 @@ int fs_init(struct fs *fs, gid_t gid, struct nefs_error *err)
 void fs_release(struct fs *fs)
 {
 	repeats_release(&fs->root.repeats);
+	records_release(&fs->records);
 	if (fs->tree.root)
 		tree_release(&fs->tree);
 	fs->tree.root = NULL;

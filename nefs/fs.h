@@ -7,7 +7,7 @@
 
 #include "control.h"
 #include "counters.h"
-#include "journal.h"
+#include "records.h"
 #include "repeats.h"
 #include "spool.h"
 #include "text_log.h"
@@ -34,7 +34,7 @@ struct fs {
 	struct workers *workers;
 	struct backend *backend;
 
-	struct journal journal;
+	struct records records;	     /* log's and journals' */
 	uint64_t counters[COUNTERS]; /* totals, removed enclaves included */
 	unsigned int launches;	     /* not released yet */
 };

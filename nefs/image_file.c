@@ -16,6 +16,10 @@ static struct enclave *of(const struct node *node)
 /* What the enclave will start with is another now. */
 static void changed(struct enclave *enclave, struct node *node)
 {
+	const uid_t caller = node->directory->tree->caller;
+
+	if (caller != TREE_NO_CALLER)
+		enclave->image_by = caller;
 	node_invalidate(node);
 	report_invalidate(enclave);
 	enclave_compare(enclave);

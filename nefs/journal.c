@@ -20,7 +20,7 @@ static const char *date_of(struct journal *journal, time_t second)
 	return journal->date;
 }
 
-/* A JSON string of any text, malloc'ed, with the quotes. NULL: no memory. */
+/* A JSON string of any text, in ASCII, malloc'ed, with the quotes. NULL: no memory. */
 static char *quote(const char *text)
 {
 	json_t *string = json_string(text);
@@ -35,8 +35,13 @@ static char *quote(const char *text)
 				*at = '?';
 		string = ascii ? json_string(ascii) : NULL;
 	}
-	quoted = json_dumps(string, JSON_ENCODE_ANY);
+	/* What is printable stays so: who reads journals on a terminal is not at the mercy of names. */
+	quoted = json_dumps(string, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
 	json_decref(string);
+	/* The one control character that JSON leaves as it is. */
+	for (char *at = quoted; at && *at; at++)
+		if (*at == 0x7f)
+			*at = '?';
 	return quoted;
 }
 
@@ -71,6 +76,16 @@ static void put_text(struct line *line, const char *member, const char *text)
 		put(line, ",\"%s\":%s", member, quoted);
 }
 
+static void put_errno(struct line *line, int code)
+{
+	const char *name = code ? strerrorname_np(code) : NULL;
+
+	if (name)
+		put(line, ",\"errno\":\"%s\"", name);
+	else if (code)
+		put(line, ",\"errno\":\"%d\"", code);
+}
+
 const char *journal_line(struct journal *journal, const struct journal_event *event, size_t *size)
 {
 	struct line line = { .text = journal->line };
@@ -91,10 +106,8 @@ const char *journal_line(struct journal *journal, const struct journal_event *ev
 	if (event->has_slot)
 		put(&line, ",\"slot\":\"0x%" PRIx64 "\"", event->slot);
 	put_text(&line, "file", event->file);
-	if (event->errno_code && strerrorname_np(event->errno_code))
-		put(&line, ",\"errno\":\"%s\"", strerrorname_np(event->errno_code));
-	else if (event->errno_code)
-		put(&line, ",\"errno\":\"%d\"", event->errno_code);
+	if (strcmp(event->event, "refused") == 0)
+		put_errno(&line, event->errno_code);
 	if (event->has_uid)
 		put(&line, ",\"uid\":%u", event->uid);
 	if (event->count)

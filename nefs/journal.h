@@ -33,12 +33,15 @@ struct journal_event {
 	uint64_t slot;
 	bool has_slot;
 	const char *error;
+	int errno_code; /* positive; told of what was refused */
 	/* refused: */
 	const char *file; /* that was written */
-	int errno_code;	  /* positive */
 	uid_t uid;
 	bool has_uid;
 	unsigned int count; /* how many there were since the record before */
+	/* Not told: */
+	uid_t writer; /* whose doing it is; root, or whose nefs it is, writes as much as it likes */
+	bool asked;   /* and it is a thing that they can do again and again */
 };
 
 /*

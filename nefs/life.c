@@ -309,7 +309,11 @@ static int launch(struct enclave *enclave, struct nefs_error *err)
 /* Of an enclave that is neither started nor about to be. */
 static int begin_start(struct enclave *enclave, struct nefs_error *err)
 {
+	const uid_t caller = enclave->directory.tree->caller;
 	int failed;
+
+	if (caller != TREE_NO_CALLER)
+		enclave->started_by = caller;
 
 	/* Whoever starts it wants to see what becomes of it, `error` not least. */
 	control_show_read_only(&enclave->directory);

@@ -124,7 +124,8 @@ struct directory_ops {
 	int (*unlink)(struct directory *directory, const char *name, struct nefs_error *err);
 	/*
 	 * Something in it, or in a directory below without an `error` file, was refused to this user
-	 * (TREE_NO_CALLER: nobody asked). file: the name concerned, or NULL. May be NULL.
+	 * (TREE_NO_CALLER: nobody asked): tells journal and log, though it may be removed. file: the name
+	 * concerned, or NULL. May be NULL.
 	 */
 	void (*refused)(struct directory *directory, const char *file, uid_t uid,
 		const struct nefs_error *err);

@@ -143,27 +143,48 @@ static void look_at_file(struct notifier *notifier, const char *file)
 		fstatat(directory, path, &status, AT_SYMLINK_NOFOLLOW);
 }
 
+/* The directory that a file is in, whatever it will be called a moment later; name is the file's. -1: errno. */
+static int open_directory(struct notifier *notifier, const char *file, const char **name)
+{
+	char buffer[PATH_MAX], parent[PATH_MAX];
+	const char *path, *slash;
+	int root;
+
+	if (!locate(notifier, file, buffer, &root, &path)) {
+		errno = ENODEV;
+		return -1;
+	}
+	slash = strrchr(path, '/');
+	snprintf(parent, sizeof(parent), "%.*s", slash ? (int)(slash - path) : 1,
+		slash ? path : ".");
+	slash = strrchr(file, '/');
+	*name = slash ? slash + 1 : file;
+	return openat(root, parent, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 /* What has happened is repeated for those who watch: it is the answers that make it look so. */
 static void rotate_file(struct notifier *notifier, const char *file)
 {
-	char buffer[PATH_MAX], older[PATH_MAX];
+	NEFS_AUTO_CLOSE int directory = -1;
 	unsigned int tries = 0;
-	const char *path;
-	int directory, length;
+	char older[NAME_MAX + 1];
+	const char *name;
 
-	if (!locate(notifier, file, buffer, &directory, &path))
-		return;
-	length = snprintf(older, sizeof(older), "%s.1", path);
-	if (length < 0 || length >= PATH_MAX)
-		return;
+	while ((directory = open_directory(notifier, file, &name)) < 0)
+		if (!try_again(&tries)) {
+			tell_failure(notifier, file);
+			return;
+		}
+	snprintf(older, sizeof(older), "%s.1", name);
+	/* Between the two the directory may get another name. */
 	atomic_store(&notifier->repeating, gettid());
-	while (renameat(directory, path, directory, older))
+	while (renameat(directory, name, directory, older))
 		if (!try_again(&tries)) {
 			tell_failure(notifier, file);
 			break;
 		}
 	/* In any case: what began is not left half done. */
-	while (mknodat(directory, path, S_IFREG | 0400, 0) && try_again(&tries))
+	while (mknodat(directory, name, S_IFREG | 0400, 0) && try_again(&tries))
 		;
 	atomic_store(&notifier->repeating, 0);
 }

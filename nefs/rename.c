@@ -23,6 +23,7 @@ struct renaming {
 	struct node *node;
 	const char *name, *new_name;
 	unsigned int flags;
+	bool of_old_name; /* what is refused is told where the old name is, not the new one */
 };
 
 /* ---- a staged file over a control file ---- */
@@ -205,23 +206,35 @@ static bool is_own_name(const struct renaming *renaming)
 	       (!node->control && !S_ISDIR(node->mode) && !staged_of((struct node *)node));
 }
 
-/* What can be said without looking at what the names stand for. */
-static int check(const struct renaming *renaming, struct nefs_error *err)
+/* What is wrong with the old name alone. */
+static int check_old_name(const struct renaming *renaming, struct nefs_error *err)
 {
-	struct node *target = directory_find(renaming->to, renaming->new_name);
-
 	if (renaming->flags & ~(unsigned int)RENAME_NOREPLACE)
 		return nefs_error_set(
 			err, EINVAL, "%.64s: two files cannot be exchanged here", renaming->name);
 	if (is_own_name(renaming))
 		return nefs_error_set(err, EPERM, "%.64s keeps its name", renaming->name);
-	if (target && renaming->flags & RENAME_NOREPLACE)
-		return nefs_error_set(err, EEXIST, "%.64s exists already", renaming->new_name);
 	/* mv(1) copies and unlinks then, which works everywhere. */
 	if (renaming->from->staging != renaming->to->staging)
 		return nefs_error_set(err, EXDEV,
 			"%.64s can only be renamed within its enclave's directory; copy it",
 			renaming->name);
+	return 0;
+}
+
+/* What can be said without looking at what the names stand for. */
+static int check(struct renaming *renaming, struct nefs_error *err)
+{
+	struct node *target = directory_find(renaming->to, renaming->new_name);
+	int failed = check_old_name(renaming, err);
+
+	if (failed) {
+		/* Who may look into the one directory need not be let into the other. */
+		renaming->of_old_name = true;
+		return failed;
+	}
+	if (target && renaming->flags & RENAME_NOREPLACE)
+		return nefs_error_set(err, EEXIST, "%.64s exists already", renaming->new_name);
 	if (text_log_owns(renaming->to, renaming->new_name))
 		return nefs_error_set(
 			err, EPERM, "%.64s is made by nefs alone", renaming->new_name);
@@ -276,7 +289,10 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 		failed = rename_staged(&renaming, &err);
 	if (!failed)
 		control_accepted(renaming.from, name);
-	op_end(req, renaming.to, new_name, &err);
+	if (renaming.of_old_name)
+		op_end(req, renaming.from, name, &err);
+	else
+		op_end(req, renaming.to, new_name, &err);
 	if (!failed && renaming.to->staging)
 		staged_name_told(renaming.to, new_name);
 }

@@ -4,6 +4,7 @@
 #include "enclave.h"
 #include "fs.h"
 #include "journal_file.h"
+#include "records.h"
 
 static void show_version(struct node *node, FILE *out)
 {
@@ -33,18 +34,18 @@ const struct control root_files[] = {
 		.flags = CONTROL_UNLISTED,
 		.handle = offsetof(struct root, journal_follow),
 		.ops = &journal_follow_ops },
-	CONTROL_ERROR_ROW,
+	/* It is about names that nobody got to see: for those who may make enclaves. */
+	{ .name = "error",
+		.mode = 0440,
+		.flags = CONTROL_POLL,
+		.handle = offsetof(struct directory, error_node),
+		.show = control_show_error },
 	{ .name = NULL },
 };
 
 static void write_record(void *owner, const struct journal_event *event)
 {
-	struct fs *fs = owner;
-	const char *text;
-	size_t size;
-
-	text = journal_line(&fs->journal, event, &size);
-	text_log_append(&fs->root.journal, text, size);
+	records_write(owner, NULL, event);
 }
 
 /* In the root itself, and in the directories of it that have no `error` of their own. */
@@ -53,10 +54,9 @@ static void tell_refusal(
 {
 	struct fs *fs = fs_of(directory);
 
-	fs->root.repeats.event = fs->event;
-	fs->root.repeats.write = write_record;
-	fs->root.repeats.owner = fs;
-	repeats_add_refusal(&fs->root.repeats, file, uid, err);
+	if (!fs->root.repeats.event)
+		repeats_init(&fs->root.repeats, fs->event, write_record, fs);
+	repeats_add_refusal(&fs->root.repeats, file, uid, uid == TREE_NO_CALLER ? 0 : uid, err);
 }
 
 const struct directory_ops root_ops = { .mkdir = enclave_mkdir, .refused = tell_refusal };

@@ -27,14 +27,14 @@ struct tree {
 	struct fuse_session *session; /* NULL: not mounted, the kernel is told nothing */
 	struct notifier *notifier;    /* NULL: inotify is told nothing */
 	struct spool *spool;	      /* where staged files are */
-	struct log *log;	      /* NULL: refusals are not logged */
+	struct log *log;	      /* NULL: nothing is logged */
 	struct node_ids ids;
 	uint64_t last_ino;  /* given to a node; the root's is 1, FUSE_ROOT_ID */
 	uid_t caller;	    /* whose request is being served, or TREE_NO_CALLER */
 	struct quota quota; /* what users have in it */
 	/* What control files are rendered with, kept; not open at first. */
 	struct text_stream render;
-	bool render_failed; /* control_show_failed */
+	bool render_failed;	     /* control_show_failed */
 	struct directory_list alive; /* all directories, those without a name included */
 };
 

@@ -65,6 +65,7 @@ static const struct kind kinds[] = {
 	{ "crashed", "24c9939a18d54f55aff788da5dae4476", LOG_ERR, LOG_ERR },
 	{ "restarting", "5e8703cc4d024e5b803e3caec4c1a1cf", LOG_NOTICE, LOG_NOTICE },
 	{ "refused", "4b22d46607034d0ca58bf237bf9379fc", LOG_NOTICE, LOG_NOTICE },
+	{ "suppressed", "005ac0a483e642c2ac2032b50f3acb36", LOG_WARNING, LOG_WARNING },
 	{ "resumed", "6f0604fdcbec49d89236b0943a3e08a8", LOG_NOTICE, LOG_NOTICE },
 	/* Of nefs itself. */
 	{ "mounted", "c6650f4fe57940048fe931d1ed98c1bf", LOG_NOTICE, LOG_NOTICE },
@@ -287,6 +288,8 @@ static void describe(struct text *text, const struct log_event *event)
 		add_format(text, ", CID %llu", (unsigned long long)event->cid);
 	if (event->has_slot)
 		add_format(text, ", slot 0x%llx", (unsigned long long)event->slot);
+	if (event->count)
+		add_format(text, ", %u more", event->count);
 	if (event->error && *event->error) {
 		add(text, ": ");
 		add(text, event->error);
@@ -313,6 +316,8 @@ static void add_fields(struct text *fields, const struct log_event *event, const
 		add_number_field(fields, "ERRNO", (unsigned int)event->errno_code);
 	if (event->has_uid)
 		add_number_field(fields, "NEFS_UID", event->uid);
+	if (event->count)
+		add_number_field(fields, "NEFS_COUNT", event->count);
 }
 
 void log_event(struct log *log, const struct log_event *event)

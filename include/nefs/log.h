@@ -48,6 +48,7 @@ struct log_event {
 	bool has_slot;
 	uid_t uid; /* refused: whose call it was */
 	bool has_uid;
+	unsigned int count; /* of how many events more it tells, if not of one */
 };
 
 /*

@@ -15,7 +15,7 @@ from own_namespace import Namespace
 from watching import Watched, poll_change
 
 ROOT_FILES = {"version": 0o444, "backend": 0o444, "events": 0o444, "journal": 0o440,
-              "error": 0o444}
+              "error": 0o440}
 SIM_FILES = {"crash": 0o200, "fault": 0o644, "slots": 0o444}
 SETTABLE = {"memory": 0o644, "vcpus": 0o644, "cpus": 0o644, "image": 0o600, "cid": 0o644,
             "debug": 0o644, "boot_timeout": 0o644}

@@ -25,7 +25,8 @@ class Model(Names, Lives, Bounds):
         self.now = (0, 0)  # set before each operation: the clock before it and after it
         self.users = {user.name: user for user in users}
         self.root = WithError(self, None, "", root_mode, 0, root_gid)
-        self.root.rows = {name: Row(self, self.root, name, mode, 0, root_gid) for name, mode in ROOT_ROWS.items()}
+        self.root.rows = {name: Row(self, self.root, name, mode, 0, 0 if "journal" in name else root_gid)
+                          for name, mode in ROOT_ROWS.items()}
         self.root.counters = dict.fromkeys(COUNTERS, 0)
         self.sim = Part(self, self.root, "sim", 0o755, 0, root_gid)
         self.sim.rows = {name: Row(self, self.sim, name, mode, 0, root_gid) for name, mode in SIM_ROWS.items()}

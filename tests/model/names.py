@@ -269,12 +269,12 @@ class Names:
     def rename(self, source, to, node, target, new_name, flags):
         name = node.name
         if flags & EXCHANGE:
-            raise Refused("EINVAL", to, new_name)
+            raise Refused("EINVAL", source, name)
         stays = source in (self.root, self.sim) if not isinstance(node, Enclave) else source is not to
         if stays or not (node.is_dir or node.staged or node.settable):
-            raise Refused("EPERM", to, new_name)
+            raise Refused("EPERM", source, name)
         if (to.home() if to is not self.sim else to) is not (source.home() if source is not self.sim else source):
-            raise Refused("EXDEV", to, new_name)
+            raise Refused("EXDEV", source, name)
         if new_name in LOGS | OLDER and isinstance(to, Enclave) or to is self.root and new_name in (
                 "journal", "journal.1"):
             raise Refused("EPERM", to, new_name)

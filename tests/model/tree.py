@@ -21,7 +21,7 @@ STREAMS = {"journal.follow", "console.follow"}
 LOGS = {"journal", "console"}
 OLDER = {"journal.1", "console.1"}
 SETTABLE = set(SETTINGS) | {"image", "start"}
-ROOT_ROWS = {"version": 0o444, "backend": 0o444, "events": 0o444, "journal": 0o440, "error": 0o444,
+ROOT_ROWS = {"version": 0o444, "backend": 0o444, "events": 0o444, "journal": 0o440, "error": 0o440,
              "journal.follow": 0o440}
 SIM_ROWS = {"crash": 0o200, "fault": 0o644, "slots": 0o444}
 COUNTERS = ("starts", "stops", "failures", "crashes", "restarts")

@@ -6,33 +6,9 @@
 #include "values.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <nefs/log.h>
 #include <poll.h>
 
 #define ALWAYS (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM)
-
-/* ---- the log ---- */
-
-static unsigned int logged; /* refusals */
-static char logged_as[256]; /* the last of them */
-
-void log_event(struct log *log, const struct log_event *event)
-{
-	logged++;
-	CU_ASSERT_STRING_EQUAL(event->event, "refused");
-	char uid[16] = "none";
-
-	if (event->has_uid)
-		snprintf(uid, sizeof(uid), "%u", (unsigned int)event->uid);
-	snprintf(logged_as, sizeof(logged_as), "%s, %s, %d, %s: %s",
-		event->enclave ? event->enclave : "nobody", event->file ? event->file : "nothing",
-		event->errno_code, uid, event->error);
-}
-
-/* In the log's place as a whole. */
-void log_line(struct log *log, int priority, const char *format, ...)
-{
-}
 
 /* ---- rows ---- */
 
@@ -163,7 +139,6 @@ static void set_up(void)
 	outcome = 0;
 	is_readable = false;
 	closed = 0;
-	logged = 0;
 	LIST_INIT(&waiting);
 }
 
@@ -465,7 +440,7 @@ static void test_error(void)
 	check_error(bare.tree.root, "");
 }
 
-/* Each refusal is told to the log and to the directory, with the user whose request it was. */
+/* Each refusal is told to the directory, with the user whose request it was. */
 static void test_who_is_refused(void)
 {
 	struct bare_directory *told = (struct bare_directory *)web;
@@ -476,11 +451,9 @@ static void test_who_is_refused(void)
 	write_row(VALUE, "x");
 	CU_ASSERT_EQUAL(told->refusals, 2);
 	CU_ASSERT_EQUAL(told->refused_to, 1234);
-	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 22, 1234: value: it is told 22");
 	bare.tree.caller = TREE_NO_CALLER;
 	write_row(VALUE, "x");
 	CU_ASSERT_EQUAL(told->refused_to, TREE_NO_CALLER);
-	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 22, none: value: it is told 22");
 	/* What is accepted is no refusal. */
 	outcome = 0;
 	write_row(VALUE, "x");
@@ -523,27 +496,32 @@ static void test_error_of_parent(void)
 	directory_unref(alone);
 }
 
-/* Each refusal is logged, as that of the directory whose `error` tells it. */
-static void test_log(void)
+/* Each refusal is told to the directory whose `error` tells it, though it may be gone by then. */
+static void test_who_is_told(void)
 {
+	struct bare_directory *told = (struct bare_directory *)web;
+	struct bare_directory *root = (struct bare_directory *)bare.tree.root;
 	struct directory *nested =
 		&bare_directory_new(&bare, web, "x.lock", nested_rows)->directory;
 	struct directory *special =
 		&bare_directory_new(&bare, bare.tree.root, "sim", nested_rows)->directory;
+	struct nefs_error err = { 0 };
 
 	outcome = -ERANGE;
 	write_row(VALUE, "x");
-	write_row(VALUE, "x");
-	CU_ASSERT_EQUAL(logged, 2);
-	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 34, 0: value: it is told 34");
+	CU_ASSERT_EQUAL(told->refusals, 1);
 	control_store(directory_row(nested, "value"), "x", 1);
-	CU_ASSERT_STRING_EQUAL(logged_as, "web, value, 34, 0: value: it is told 34");
+	CU_ASSERT_EQUAL(told->refusals, 2);
 	control_store(directory_row(special, "value"), "x", 1);
-	CU_ASSERT_STRING_EQUAL(logged_as, "nobody, value, 34, 0: value: it is told 34");
-	CU_ASSERT_EQUAL(logged, 4);
-	outcome = 0;
-	write_row(VALUE, "x");
-	CU_ASSERT_EQUAL(logged, 4);
+	CU_ASSERT_EQUAL(told->refusals, 2);
+	CU_ASSERT_EQUAL(root->refusals, 1);
+	directory_ref(web);
+	directory_removed(nested);
+	directory_removed(web);
+	nefs_error_set(&err, EIO, "too late");
+	control_refused(web, "value", &err);
+	CU_ASSERT_EQUAL(told->refusals, 3);
+	directory_unref(web);
 }
 
 /* ---- no memory ---- */
@@ -584,7 +562,7 @@ static const CU_TestInfo tests[] = {
 	{ "error: what was refused last", test_error },
 	{ "error: a directory without one", test_error_of_parent },
 	{ "who was refused", test_who_is_refused },
-	{ "the log: what was refused", test_log },
+	{ "who is told of a refusal", test_who_is_told },
 	{ "no memory", test_no_memory },
 	CU_TEST_INFO_NULL,
 };

@@ -49,6 +49,49 @@ static void test_event(void)
 	json_decref(object);
 }
 
+/* Each byte that a name can have, at each place: one printable line, and an object. */
+static void test_any_bytes(void)
+{
+	unsigned int state = 1;
+	bool printable = true;
+	char name[64], error[64];
+
+	for (int round = 0; round < 20000; round++) {
+		const struct journal_event event = {
+			.event = "refused", .file = name, .error = error, .errno_code = 22
+		};
+		size_t size, length = 1 + (size_t)round % (sizeof(name) - 1);
+		const char *line;
+		json_t *object;
+
+		for (size_t i = 0; i < length; i++) {
+			state = state * 1103515245 + 12345;
+			name[i] = (char)(1 + (state >> 16) % 255);
+			error[length - 1 - i] = name[i];
+		}
+		name[length] = error[length] = '\0';
+		line = journal_line(&journal, &event, &size);
+		for (size_t i = 0; i < size - 1; i++)
+			printable = printable && line[i] >= ' ' && line[i] <= '~';
+		object = json_loadb(line, size, 0, NULL);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(object);
+		CU_ASSERT_PTR_NOT_NULL(json_object_get(object, "file"));
+		CU_ASSERT_PTR_NOT_NULL(json_object_get(object, "error"));
+		json_decref(object);
+	}
+	CU_ASSERT_TRUE(printable);
+}
+
+static void test_text_that_is_text(void)
+{
+	const struct journal_event event = { .event = "refused",
+		.file = "\xc3\xa4\xc2\x9b\xe2\x82\xac" };
+	json_t *object = record(&event);
+
+	CU_ASSERT_STRING_EQUAL(text_of(object, "file"), event.file);
+	json_decref(object);
+}
+
 static void test_seq(void)
 {
 	const struct journal_event event = { .event = "created", .enclave = "a" };
@@ -99,6 +142,8 @@ static void test_longest(void)
 
 static const CU_TestInfo tests[] = {
 	{ "a record is JSON whatever it says", test_event },
+	{ "and one line of ASCII", test_any_bytes },
+	{ "that loses nothing of what is text", test_text_that_is_text },
 	{ "records are counted", test_seq },
 	{ "a refusal names its file, whatever that is", test_refusal },
 	{ "the longest sentence fits", test_longest },

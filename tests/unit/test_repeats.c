@@ -27,7 +27,8 @@ static void write_record(void *owner, const struct journal_event *event)
 static void set_up(void)
 {
 	CU_ASSERT_FATAL(sd_event_new(&event_loop) >= 0);
-	repeats = (struct repeats){ .event = event_loop, .write = write_record, .owner = written };
+	repeats = (struct repeats){ 0 };
+	repeats_init(&repeats, event_loop, write_record, written);
 	*written = '\0';
 }
 
@@ -81,11 +82,60 @@ static void test_others_are_not(void)
 		written, "refused memory; refused memory; refused vcpus; refused vcpus; ");
 }
 
+static void test_in_turn(void)
+{
+	for (int i = 0; i < 5; i++) {
+		refuse("memory", "odd", 0);
+		refuse("vcpus", "few", 0);
+		refuse("memory", "odd", 1);
+	}
+	CU_ASSERT_STRING_EQUAL(written, "refused memory; refused vcpus; refused memory; ");
+	/* What was counted comes before another, and the same are known after it, too. */
+	refuse("cid", "odd", 0);
+	CU_ASSERT_STRING_EQUAL(written,
+		"refused memory; refused vcpus; refused memory; "
+		"refused memory x4; refused vcpus x4; refused memory x4; refused cid; ");
+	refuse("memory", "odd", 0);
+	refuse("cid", "odd", 0);
+	*written = '\0';
+	tell("starting");
+	CU_ASSERT_STRING_EQUAL(written, "refused memory x1; refused cid x1; starting; ");
+}
+
+/* Those that are known are the last ones: there is no more memory for them than that. */
+static void test_too_many_in_turn(void)
+{
+	char error[16];
+
+	for (int turn = 0; turn < 2; turn++)
+		for (int i = 0; i < REPEATS_KEPT + 1; i++) {
+			snprintf(error, sizeof(error), "%d", i);
+			*written = '\0';
+			refuse("memory", error, 0);
+			CU_ASSERT_STRING_EQUAL(written, "refused memory; ");
+		}
+	CU_ASSERT_EQUAL(repeats.known_count, REPEATS_KEPT);
+	*written = '\0';
+	refuse("memory", "8", 0);
+	refuse("memory", "1", 0);
+	CU_ASSERT_STRING_EQUAL(written, "");
+	refuse("memory", "0", 0);
+	CU_ASSERT_STRING_EQUAL(written, "refused memory x1; refused memory x1; refused memory; ");
+}
+
 static void test_events_are_never_counted(void)
 {
+	const struct journal_event crash = { .event = "crashed", .error = "it is gone" };
+
 	tell("starting");
 	tell("starting");
 	CU_ASSERT_STRING_EQUAL(written, "starting; starting; ");
+	*written = '\0';
+	refuse("memory", "odd", 0);
+	repeats_add(&repeats, &crash);
+	repeats_add(&repeats, &crash);
+	refuse("memory", "odd", 0);
+	CU_ASSERT_STRING_EQUAL(written, "refused memory; crashed; crashed; refused memory; ");
 }
 
 static void test_told_in_a_while(void)
@@ -119,6 +169,8 @@ static void test_no_memory(void)
 static const CU_TestInfo tests[] = {
 	{ "equal ones in a row are counted", test_equal_ones_are_counted },
 	{ "others are not", test_others_are_not },
+	{ "some in turn are counted each", test_in_turn },
+	{ "of too many in turn the last are", test_too_many_in_turn },
 	{ "what simply happens is never counted", test_events_are_never_counted },
 	{ "the count is told in a while", test_told_in_a_while },
 	{ "without memory each is told", test_no_memory },
