@@ -38,7 +38,7 @@ static int check_size(uint64_t size, struct nefs_error *err)
 		(unsigned long long)(size >> 20), (unsigned long long)(memory >> 20));
 }
 
-int backend_image_describe(int image_fd, const atomic_bool *cancel,
+int backend_image_describe(int image_fd, struct nefs_pace *pace,
 	struct backend_image_report *report, struct nefs_error *err)
 {
 	NEFS_AUTO_FREE struct eif *eif = malloc(sizeof(*eif));
@@ -55,7 +55,7 @@ int backend_image_describe(int image_fd, const atomic_bool *cancel,
 		failed = check_size(source.size, err);
 	if (failed < 0)
 		return failed;
-	source.cancel = cancel;
+	source.pace = pace;
 	failed = eif_read_measured(&source, eif, &pcrs, err);
 	if (failed < 0)
 		return failed;

@@ -82,25 +82,35 @@ static struct text *take_text(char *made)
 	return text;
 }
 
-/* Has it the same bytes as the one that runs? */
-static bool is_same(const struct description *description)
+/* The bytes at *offset, at most size of them; buffer has room for both. */
+static bool is_same_piece(
+	const struct description *description, char *buffer, size_t size, uint64_t *offset)
+{
+	ssize_t got = pread(description->file->fd, buffer, size, (off_t)*offset);
+
+	if (got <= 0 || pread(description->running->fd, buffer + size, size, (off_t)*offset) != got)
+		return false;
+	*offset += (uint64_t)got;
+	return memcmp(buffer, buffer + size, (size_t)got) == 0;
+}
+
+/* Has it, of the same size, the same bytes as the one that runs? */
+static bool is_same(struct description *description)
 {
 	enum { PIECE = 1 << 16 };
 	NEFS_AUTO_FREE char *pieces = malloc(2 * PIECE);
 	uint64_t offset = 0;
-	ssize_t got;
+	bool same = true;
 
 	if (!pieces)
 		return false;
-	while ((got = pread(description->file->fd, pieces, PIECE, (off_t)offset)) > 0) {
-		if (work_cancelled(&description->work))
+	while (same && offset < description->running->size) {
+		if (nefs_pace_begin(&description->work.pace))
 			return false;
-		if (pread(description->running->fd, pieces + PIECE, PIECE, (off_t)offset) != got ||
-			memcmp(pieces, pieces + PIECE, (size_t)got) != 0)
-			return false;
-		offset += (uint64_t)got;
+		same = is_same_piece(description, pieces, PIECE, &offset);
+		nefs_pace_end(&description->work.pace);
 	}
-	return got == 0 && offset == description->running->size;
+	return same;
 }
 
 static void run_description(struct work *work)
@@ -109,7 +119,7 @@ static void run_description(struct work *work)
 	struct backend_image_report *report = &description->report;
 
 	if (backend_image_describe(
-		    description->file->fd, &work->cancelled, report, &description->error) == 0) {
+		    description->file->fd, &work->pace, report, &description->error) == 0) {
 		description->measurements = take_text(report->measurements);
 		description->info = take_text(report->info);
 		if (!description->measurements || !description->info)

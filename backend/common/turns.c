@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "turns.h"
+#include <nefs/turns.h>
 #include <stddef.h>
 
 void turns_init(struct turns *turns)
@@ -7,42 +7,42 @@ void turns_init(struct turns *turns)
 	TAILQ_INIT(&turns->first);
 }
 
-static struct work *first_of(const struct turns *turns, uid_t owner)
+static struct turn *first_of(const struct turns *turns, uid_t owner)
 {
-	struct work *work;
+	struct turn *turn;
 
-	TAILQ_FOREACH(work, &turns->first, turn)
-	if (work->owner == owner)
-		return work;
+	TAILQ_FOREACH(turn, &turns->first, circle)
+	if (turn->owner == owner)
+		return turn;
 	return NULL;
 }
 
-void turns_add(struct turns *turns, struct work *work)
+void turns_add(struct turns *turns, struct turn *turn)
 {
-	struct work *first = first_of(turns, work->owner);
+	struct turn *first = first_of(turns, turn->owner);
 
-	TAILQ_INIT(&work->behind);
+	TAILQ_INIT(&turn->behind);
 	if (first)
-		TAILQ_INSERT_TAIL(&first->behind, work, siblings);
+		TAILQ_INSERT_TAIL(&first->behind, turn, siblings);
 	else
-		TAILQ_INSERT_TAIL(&turns->first, work, turn);
+		TAILQ_INSERT_TAIL(&turns->first, turn, circle);
 }
 
-struct work *turns_next(const struct turns *turns, bool (*may)(const void *context, uid_t owner),
+struct turn *turns_next(const struct turns *turns, bool (*may)(const void *context, uid_t owner),
 	const void *context)
 {
-	struct work *work;
+	struct turn *turn;
 
-	TAILQ_FOREACH(work, &turns->first, turn)
-	if (may(context, work->owner))
-		return work;
+	TAILQ_FOREACH(turn, &turns->first, circle)
+	if (!may || may(context, turn->owner))
+		return turn;
 	return NULL;
 }
 
-/* What was behind an owner's first piece has another in front of it, or there was nothing. */
-static struct work *heir_of(struct work *first)
+/* What was behind an owner's first one has another in front of it, or there was nothing. */
+static struct turn *heir_of(struct turn *first)
 {
-	struct work *heir = TAILQ_FIRST(&first->behind);
+	struct turn *heir = TAILQ_FIRST(&first->behind);
 
 	if (!heir)
 		return NULL;
@@ -51,25 +51,25 @@ static struct work *heir_of(struct work *first)
 	return heir;
 }
 
-void turns_take(struct turns *turns, struct work *work)
+void turns_take(struct turns *turns, struct turn *turn)
 {
-	struct work *heir = heir_of(work);
+	struct turn *heir = heir_of(turn);
 
-	TAILQ_REMOVE(&turns->first, work, turn);
+	TAILQ_REMOVE(&turns->first, turn, circle);
 	if (heir)
-		TAILQ_INSERT_TAIL(&turns->first, heir, turn);
+		TAILQ_INSERT_TAIL(&turns->first, heir, circle);
 }
 
-void turns_remove(struct turns *turns, struct work *work)
+void turns_remove(struct turns *turns, struct turn *turn)
 {
-	struct work *first = first_of(turns, work->owner), *heir;
+	struct turn *first = first_of(turns, turn->owner), *heir;
 
-	if (first != work) {
-		TAILQ_REMOVE(&first->behind, work, siblings);
+	if (first != turn) {
+		TAILQ_REMOVE(&first->behind, turn, siblings);
 		return;
 	}
-	heir = heir_of(work);
+	heir = heir_of(turn);
 	if (heir)
-		TAILQ_INSERT_BEFORE(work, heir, turn);
-	TAILQ_REMOVE(&turns->first, work, turn);
+		TAILQ_INSERT_BEFORE(turn, heir, circle);
+	TAILQ_REMOVE(&turns->first, turn, circle);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "turns.h"
 #include <errno.h>
 #include <nefs/bell.h>
 #include <nefs/cleanup.h>
 #include <nefs/clock.h>
+#include <nefs/container_of.h>
 #include <nefs/log.h>
 #include <nefs/thread.h>
 #include <nefs/workers.h>
@@ -13,10 +13,14 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 /* How long an idle thread waits for work before it ends, unless workers_set_idle_ms says otherwise. */
 #define IDLE_MS 10000
+
+/* Workers yield to the loop: it answers everybody, they serve one owner each. */
+#define WORKER_NICE 10
 
 /*
  * How a lane's threads are shared out. One in ROOTS is kept for root and nefs itself, one in OTHERS for
@@ -26,14 +30,13 @@
 #define OTHERS 16
 
 static const struct lane_kind {
-	int nice;	    /* of its threads: they yield to the loop, which answers everybody */
 	unsigned int share; /* one in so many threads is what a user may have at work at once */
 } kinds[WORK_LANES] = {
 	/* An eighth: a user with eight slow starts hardly minds, and it takes eleven such to fill it. */
-	[WORK_DATA] = { .nice = 10, .share = 8 },
-	/* Takes a CPU each, for as long as images are large: two for each user are as fast as it gets. */
-	[WORK_REPORT] = { .nice = 19, .share = 32 },
-	[WORK_RELEASE] = { .nice = 10, .share = 8 },
+	[WORK_DATA] = { .share = 8 },
+	/* For as long as images are large; more than two for each user make none of them faster. */
+	[WORK_REPORT] = { .share = 32 },
+	[WORK_RELEASE] = { .share = 8 },
 };
 
 /* Threads, and what they are for. All of it under the pool's lock. */
@@ -57,6 +60,7 @@ struct workers {
 	sd_event_source *watch; /* runs while something is pending; NULL: nobody wants to know */
 	uint64_t watch_usec;
 	unsigned int max_threads; /* of each lane */
+	struct pacing pacing;	  /* of what reads, hashes or copies: locks by itself */
 
 	pthread_mutex_t lock; /* everything below */
 	pthread_cond_t fewer; /* a thread has ended */
@@ -102,9 +106,9 @@ static bool may_run(const void *context, uid_t owner)
 /* The piece to be done next, or NULL. At the end shares do not matter any more. Lock held. */
 static struct work *next_work(const struct lane *lane)
 {
-	if (lane->pool->closing)
-		return TAILQ_FIRST(&lane->turns.first);
-	return turns_next(&lane->turns, may_run, lane);
+	struct turn *turn = turns_next(&lane->turns, lane->pool->closing ? NULL : may_run, lane);
+
+	return turn ? container_of(turn, struct work, turn) : NULL;
 }
 
 /*
@@ -157,7 +161,7 @@ static void run_work(struct lane *lane, struct work *work)
 {
 	struct workers *pool = lane->pool;
 
-	turns_take(&lane->turns, work);
+	turns_take(&lane->turns, &work->turn);
 	work->queued = false;
 	work->began = nefs_now_usec();
 	work->told = false;
@@ -180,7 +184,7 @@ static void *worker_main(void *argument)
 	bool any_before;
 
 	/* Linux gives each thread its own nice value; a refusal costs only fairness. */
-	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), lane->kind->nice);
+	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WORKER_NICE);
 
 	pthread_mutex_lock(&pool->lock);
 	for (;;) {
@@ -334,6 +338,7 @@ int workers_new(
 	TAILQ_INIT(&pool->finished);
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->fewer, NULL);
+	pacing_init(&pool->pacing, at_least_one((unsigned int)get_nprocs() / 2));
 	for (size_t i = 0; i < WORK_LANES; i++)
 		lane_init(&pool->lanes[i], pool, &kinds[i]);
 
@@ -360,10 +365,22 @@ int workers_new(
 	return 0;
 }
 
+static int begin_piece(struct nefs_pace *pace)
+{
+	struct work *work = container_of(pace, struct work, pace);
+
+	return pacing_begin(&work->pool->pacing, &work->pacer, &pace->cancelled);
+}
+
+static void end_piece(struct nefs_pace *pace)
+{
+	pacing_end(&container_of(pace, struct work, pace)->pool->pacing);
+}
+
 /* It is not begun any more. Lock held. */
 static void call_off(struct workers *pool, struct work *work)
 {
-	turns_remove(&pool->lanes[work->lane].turns, work);
+	turns_remove(&pool->lanes[work->lane].turns, &work->turn);
 	work->queued = false;
 	finish(pool, work);
 }
@@ -375,13 +392,18 @@ void workers_submit(struct workers *pool, struct work *work)
 
 	if (!pool->pending++ && pool->watch)
 		watch_again(pool);
-	atomic_store(&work->cancelled, late);
+	work->pool = pool;
+	work->pace.begin = begin_piece;
+	work->pace.end = end_piece;
+	atomic_store(&work->pace.cancelled, late);
+	work->turn.owner = work->pacer.turn.owner = work->owner;
+	work->pacer.waits = NULL;
 	pthread_mutex_lock(&pool->lock);
 	work->queued = !late;
 	if (late) {
 		finish(pool, work);
 	} else {
-		turns_add(&lane->turns, work);
+		turns_add(&lane->turns, &work->turn);
 		call_for_hands(lane);
 	}
 	pthread_mutex_unlock(&pool->lock);
@@ -389,15 +411,17 @@ void workers_submit(struct workers *pool, struct work *work)
 
 void work_cancel(struct workers *pool, struct work *work)
 {
-	atomic_store(&work->cancelled, true);
+	atomic_store(&work->pace.cancelled, true);
 	pthread_mutex_lock(&pool->lock);
 	if (work->queued)
 		call_off(pool, work);
 	pthread_mutex_unlock(&pool->lock);
+	pacing_cancel(&pool->pacing, &work->pacer);
 }
 
 void workers_wind_up(struct workers *pool)
 {
+	struct turn *turn;
 	struct work *work;
 
 	pool->winding_up = true;
@@ -408,9 +432,13 @@ void workers_wind_up(struct workers *pool)
 		if (i == WORK_RELEASE)
 			continue;
 		TAILQ_FOREACH(work, &lane->running, siblings)
-		atomic_store(&work->cancelled, true);
-		while ((work = TAILQ_FIRST(&lane->turns.first))) {
-			atomic_store(&work->cancelled, true);
+		{
+			atomic_store(&work->pace.cancelled, true);
+			pacing_cancel(&pool->pacing, &work->pacer);
+		}
+		while ((turn = turns_next(&lane->turns, NULL, NULL))) {
+			work = container_of(turn, struct work, turn);
+			atomic_store(&work->pace.cancelled, true);
 			call_off(pool, work);
 		}
 	}
@@ -506,6 +534,7 @@ void workers_free(struct workers *pool)
 		pthread_cond_destroy(&pool->lanes[i].more);
 	pthread_cond_destroy(&pool->fewer);
 	pthread_mutex_destroy(&pool->lock);
+	pacing_release(&pool->pacing);
 	sd_event_source_disable_unref(pool->watch);
 	sd_event_source_disable_unref(pool->source);
 	close(pool->bell);

@@ -2,7 +2,6 @@
 /* Where the bytes of an image come from. */
 #include "internal.h"
 #include <errno.h>
-#include <nefs/cancel.h>
 #include <nefs/io.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -82,13 +81,13 @@ int eif_source_stream(const struct eif_source *source, uint64_t offset, uint64_t
 		size_t piece = size < room ? (size_t)size : room;
 		int failed;
 
-		if (nefs_is_cancelled(source->cancel))
+		if (nefs_pace_begin(source->pace))
 			return nefs_error_set(
 				err, ECANCELED, "stopped while the image was being read");
 		failed = eif_source_get(source, buffer, piece, offset, err);
-		if (failed)
-			return failed;
-		failed = sink(context, buffer, piece, err);
+		if (!failed)
+			failed = sink(context, buffer, piece, err);
+		nefs_pace_end(source->pace);
 		if (failed)
 			return failed;
 		offset += piece;

@@ -487,7 +487,7 @@ int backend_start(struct backend *backend, const struct backend_config *config,
 	launch->listener = listener;
 	launch->owner = owner;
 	launch->work.owner = config->data_owner;
-	sequence->cancel = &launch->work.cancelled;
+	sequence->pace = &launch->work.pace;
 	launch->sequence = nefs_take_ptr(sequence);
 	launch->debug = config->debug;
 	launch->enclave_fd = -1;

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <nefs/cancel.h>
 #include <nefs/cleanup.h>
 #include <nefs/eif.h>
 #include <nefs/text_stream.h>
@@ -29,7 +28,7 @@ static uint64_t mib(uint64_t bytes)
 
 static int cancelled(struct launch_sequence *sequence)
 {
-	if (!nefs_is_cancelled(sequence->cancel))
+	if (!nefs_pace_cancelled(sequence->pace))
 		return 0;
 	return nefs_error_set(&sequence->error, ECANCELED, "stopped while it was being started");
 }
@@ -120,7 +119,7 @@ static int check_image(struct launch_sequence *sequence)
 	failed = eif_source_fd(&source, sequence->image_fd, &sequence->error);
 	if (failed < 0)
 		return failed;
-	source.cancel = sequence->cancel;
+	source.pace = sequence->pace;
 	failed = read_image(sequence, &source, eif, &pcrs);
 	if (failed < 0)
 		return failed;
@@ -187,7 +186,7 @@ static int map_memory(struct launch_sequence *sequence)
 static int load_image(struct launch_sequence *sequence)
 {
 	return enclave_memory_load(&sequence->mapped, sequence->image_fd, sequence->image_size,
-		sequence->load_offset, sequence->cancel, &sequence->error);
+		sequence->load_offset, sequence->pace, &sequence->error);
 }
 
 /* One call a mapping: the driver merges neighbouring pages only within a call. */

@@ -10,7 +10,7 @@
 #include <nefs/backend.h>
 #include <nefs/error.h>
 #include <nefs/ne_dev.h>
-#include <stdatomic.h>
+#include <nefs/pace.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,8 +30,8 @@ struct launch_sequence {
 	uid_t uid;
 	gid_t gid;
 
-	/* Set by the loop thread at any time: give up before the next step, or amid reading. NULL: never. */
-	const atomic_bool *cancel;
+	/* Of reading; the loop thread may cancel at any time: give up before the next step, too. NULL: none. */
+	struct nefs_pace *pace;
 
 	/* What has been taken so far. */
 	int enclave_fd; /* -1: none */

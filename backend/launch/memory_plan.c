@@ -3,15 +3,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <nefs/cancel.h>
 #include <nefs/io.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-/* An image is loaded in pieces of so many bytes: a millisecond each. */
-#define LOAD_PIECE (4U << 20)
+/* An image is loaded in pieces of so many bytes: less than a millisecond each. */
+#define LOAD_PIECE (1U << 20)
 
 /* "3 of 4 pages of 1024 MiB are free, ...": for the sentence; sizes that nobody reserved are not. */
 static void list_free(const struct ne_dev_pages *pages, size_t page_sizes, char *text, size_t size)
@@ -222,25 +221,27 @@ int enclave_memory_check(struct ne_dev *dev, uint64_t size, struct nefs_error *e
 	return not_enough(err, size, pages, page_sizes);
 }
 
-/* Reads size bytes at offset, looking at *cancel in between: 0 or a negative errno. */
+/* Reads size bytes at offset, at this pace: 0 or a negative errno. */
 static int read_piecewise(
-	int fd, char *data, uint64_t size, uint64_t offset, const atomic_bool *cancel)
+	int fd, char *data, uint64_t size, uint64_t offset, struct nefs_pace *pace)
 {
 	int failed = 0;
 
 	for (uint64_t done = 0; done < size && !failed;) {
 		uint64_t piece = size - done < LOAD_PIECE ? size - done : LOAD_PIECE;
 
-		if (nefs_is_cancelled(cancel))
-			return -ECANCELED;
+		failed = nefs_pace_begin(pace);
+		if (failed)
+			return failed;
 		failed = nefs_pread_all(fd, data + done, (size_t)piece, offset + done);
+		nefs_pace_end(pace);
 		done += piece;
 	}
 	return failed;
 }
 
 int enclave_memory_load(const struct enclave_memory *memory, int fd, uint64_t size, uint64_t offset,
-	const atomic_bool *cancel, struct nefs_error *err)
+	struct nefs_pace *pace, struct nefs_error *err)
 {
 	uint64_t done = 0;
 
@@ -261,7 +262,7 @@ int enclave_memory_load(const struct enclave_memory *memory, int fd, uint64_t si
 		room = mapping->size - offset;
 		if (room > size - done)
 			room = size - done;
-		failed = read_piecewise(fd, (char *)mapping->address + offset, room, done, cancel);
+		failed = read_piecewise(fd, (char *)mapping->address + offset, room, done, pace);
 		if (failed == -ECANCELED)
 			return nefs_error_set(
 				err, ECANCELED, "stopped while its image was being loaded");

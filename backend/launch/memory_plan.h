@@ -10,7 +10,7 @@
 
 #include <nefs/error.h>
 #include <nefs/ne_dev.h>
-#include <stdatomic.h>
+#include <nefs/pace.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -69,9 +69,9 @@ void enclave_memory_unmap(struct ne_dev *dev, struct enclave_memory *memory);
 /*
  * Reads size bytes from the beginning of a file into the enclave's memory at offset, straight into
  * the mappings. EIO if the file is shorter or cannot be read, EINVAL if it does not fit, ECANCELED if
- * cancel (NULL: never) was set meanwhile. Blocks.
+ * pace (NULL: none) says so meanwhile. Blocks.
  */
 int enclave_memory_load(const struct enclave_memory *memory, int fd, uint64_t size, uint64_t offset,
-	const atomic_bool *cancel, struct nefs_error *err);
+	struct nefs_pace *pace, struct nefs_error *err);
 
 #endif

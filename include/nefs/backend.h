@@ -157,9 +157,9 @@ struct backend_image_report {
 /*
  * Reads, validates and measures a whole image. EINVAL with the reason if it is not a valid EIF, or, without
  * reading it, if it is larger than all of this machine's memory, in which it can never run; ECANCELED once
- * cancel (NULL: never) is set. Blocks: call it in a worker. The caller frees both texts.
+ * pace (NULL: none) says so. Blocks: call it in a worker. The caller frees both texts.
  */
-int backend_image_describe(int image_fd, const atomic_bool *cancel,
+int backend_image_describe(int image_fd, struct nefs_pace *pace,
 	struct backend_image_report *report, struct nefs_error *err);
 
 /* ---- Rehearsing failures: backend=sim only, ENOTSUP elsewhere ---- */

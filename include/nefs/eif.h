@@ -9,7 +9,7 @@
 #define NEFS_EIF_H
 
 #include <nefs/error.h>
-#include <stdatomic.h>
+#include <nefs/pace.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,8 +46,8 @@ struct eif_source {
 	 * Otherwise bytes behind the last section belong to the file and to its CRC.
 	 */
 	bool open_ended;
-	/* Reading all of it ends with ECANCELED once this is set; NULL, as both functions below leave it: never. */
-	const atomic_bool *cancel;
+	/* Of reading all of it, which so may end with ECANCELED; NULL, as both functions below leave it: none. */
+	struct nefs_pace *pace;
 	int fd;		    /* eif_source_fd */
 	const void *memory; /* eif_source_memory */
 	void *context;	    /* other readers */

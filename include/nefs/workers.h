@@ -14,14 +14,16 @@
  * - A user has at most a share of a lane's threads at work: an eighth (of those that read whole images a 32nd),
  *   and of what other users leave never more than half, so that many of them do not fill it either. An eighth
  *   of all is root's, whatever they do, and a 16th theirs, whatever root does.
- * - Work can be cancelled; what reads or writes a lot looks at the flag between two pieces.
+ * - What reads, hashes or copies a lot does it by its pace: of all pieces of work together as many as half of
+ *   the CPUs do so at a time, owners in turn.
+ * - Work can be cancelled, which ends it at its next piece, too.
  */
 #ifndef NEFS_WORKERS_H
 #define NEFS_WORKERS_H
 
-#include <nefs/cancel.h>
 #include <nefs/error.h>
-#include <stdatomic.h>
+#include <nefs/pace.h>
+#include <nefs/pacing.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -34,7 +36,7 @@ struct workers;
 enum work_lane {
 	/* Somebody waits for it: a start, a write. Its data or its device may make it long. */
 	WORK_DATA,
-	/* Reads a whole image for what is told of it: for minutes, at the lowest priority. */
+	/* Reads a whole image for what is told of it, for minutes: nobody's start or write is behind that. */
 	WORK_REPORT,
 	/* Gives back: a stop, the end of a failed start, a file's pages. Its device may make it long. */
 	WORK_RELEASE,
@@ -50,12 +52,13 @@ struct work {
 	const char *what;		 /* for the log: "starting an enclave"; NULL: work */
 	uid_t owner;			 /* whose data it is about; 0: root's or nefs's own */
 	enum work_lane lane;
-	/* work_cancel has been called. Its address may be handed to whatever run() calls. */
-	atomic_bool cancelled;
+	struct nefs_pace
+		pace; /* the pool fills it in: for whatever run() calls and may take long */
 	/* The pool's. */
-	TAILQ_ENTRY(work) siblings; /* its owner's, its lane's at work, or those done */
-	TAILQ_ENTRY(work) turn;	    /* the first of its owner's only */
-	struct work_list behind;    /* the same: the others */
+	struct workers *pool;
+	TAILQ_ENTRY(work) siblings; /* its lane's at work, or those done */
+	struct turn turn;	    /* while it is queued */
+	struct pacer pacer;
 	bool queued;
 	uint64_t began; /* CLOCK_MONOTONIC usec */
 	bool told;
@@ -86,7 +89,7 @@ void work_cancel(struct workers *pool, struct work *work);
 /* Was it cancelled? In done(): it may have run to its end all the same, or not at all. Any thread. */
 static inline bool work_cancelled(const struct work *work)
 {
-	return nefs_is_cancelled(&work->cancelled);
+	return nefs_pace_cancelled(&work->pace);
 }
 
 /*

@@ -60,7 +60,7 @@ int backend_image_length(
 	return 0;
 }
 
-int backend_image_describe(int image_fd, const atomic_bool *cancel,
+int backend_image_describe(int image_fd, struct nefs_pace *pace,
 	struct backend_image_report *report, struct nefs_error *err)
 {
 	report->measurements = strdup("PCR0 00\n");

@@ -661,7 +661,7 @@ static void test_sparse(void)
 struct given_up {
 	struct eif_source source; /* first */
 	const struct image *image;
-	atomic_bool *cancel;
+	struct nefs_pace pace;
 	unsigned int reads, more; /* until then, and after it */
 };
 
@@ -675,10 +675,10 @@ static int read_given_up(
 		memcpy(buffer, own->image->bytes + offset,
 			size < own->image->size - offset ? size
 							 : own->image->size - (size_t)offset);
-	if (*own->cancel)
+	if (own->pace.cancelled)
 		own->more++;
 	else if (--own->reads == 0)
-		*own->cancel = true;
+		own->pace.cancelled = true;
 	return 0;
 }
 
@@ -692,14 +692,12 @@ static void test_cancelled(void)
 	image_put64(&image, 626 + 4, 1ULL << 40);
 	for (unsigned int reads = 1; reads < 100; reads += reads < 20 ? 1 : 20) {
 		for (unsigned int measured = 0; measured < 2; measured++) {
-			atomic_bool cancel = false;
 			struct given_up own = {
 				.source = { .read = read_given_up,
 					.size = 626 + 12 + (1ULL << 40),
-					.cancel = &cancel,
+					.pace = &own.pace,
 					.context = &own },
 				.image = &image,
-				.cancel = &cancel,
 				.reads = reads,
 			};
 			struct nefs_error err = { 0 };

@@ -11,7 +11,6 @@
 #include "test_launch_support.h"
 #include "test_launch_watched.h"
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -168,11 +167,11 @@ static void test_cancelled_description(void)
 {
 	struct backend_image_report report = { 0 };
 	struct nefs_error err = { 0 };
-	atomic_bool cancel = true;
+	struct nefs_pace pace = { .cancelled = true };
 
-	CU_ASSERT_EQUAL(backend_image_describe(image, &cancel, &report, &err), -ECANCELED);
-	cancel = false;
-	CU_ASSERT_EQUAL_FATAL(backend_image_describe(image, &cancel, &report, &err), 0);
+	CU_ASSERT_EQUAL(backend_image_describe(image, &pace, &report, &err), -ECANCELED);
+	pace.cancelled = false;
+	CU_ASSERT_EQUAL_FATAL(backend_image_describe(image, &pace, &report, &err), 0);
 	free(report.measurements);
 	free(report.info);
 }

@@ -254,10 +254,10 @@ static void test_load(void)
 
 	/* Nobody wants it any more. */
 	CU_ASSERT_EQUAL(
-		enclave_memory_load(&memory, fd, sizeof(image), 0, &(atomic_bool){ false }, &err),
+		enclave_memory_load(&memory, fd, sizeof(image), 0, &(struct nefs_pace){ 0 }, &err),
 		0);
-	CU_ASSERT_EQUAL(
-		enclave_memory_load(&memory, fd, sizeof(image), 0, &(atomic_bool){ true }, &err),
+	CU_ASSERT_EQUAL(enclave_memory_load(&memory, fd, sizeof(image), 0,
+				&(struct nefs_pace){ .cancelled = true }, &err),
 		-ECANCELED);
 
 	/* The file became shorter. */

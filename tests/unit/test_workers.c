@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 static sd_event *event;
@@ -20,23 +21,26 @@ struct job {
 	struct work work; /* first */
 	atomic_uint runs;
 	unsigned int dones;
-	bool in_loop;	/* run() was in the loop thread */
-	bool out_loop;	/* done() was not */
-	sem_t *gate;	/* run() waits for it */
-	sem_t *begun;	/* run() says so */
-	pid_t thread;	/* that run() was in */
-	bool endless;	/* run() waits until it is cancelled */
-	bool cancelled; /* done() was told so */
+	bool in_loop;	       /* run() was in the loop thread */
+	bool out_loop;	       /* done() was not */
+	sem_t *gate;	       /* run() waits for it */
+	sem_t *begun;	       /* run() says so */
+	pid_t thread;	       /* that run() was in */
+	bool endless;	       /* run() waits until it is cancelled */
+	bool cancelled;	       /* done() was told so */
+	unsigned int begun_as; /* how many were begun before it */
 	struct job *next;
 };
 
 static unsigned int all_done;
+static atomic_uint all_begun;
 
 static void job_run(struct work *work)
 {
 	struct job *job = (struct job *)work;
 
 	job->thread = (pid_t)syscall(SYS_gettid);
+	job->begun_as = atomic_fetch_add(&all_begun, 1);
 	job->in_loop = pthread_equal(pthread_self(), loop_thread);
 	if (job->begun)
 		sem_post(job->begun);
@@ -74,6 +78,7 @@ static bool are_done(void *context)
 static void set_up(void)
 {
 	all_done = 0;
+	all_begun = 0;
 	loop_thread = pthread_self();
 	sd_event_new(&event);
 }
@@ -506,7 +511,7 @@ static void test_root_hog(void)
 static void test_turns(void)
 {
 	static struct job jobs[3][20];
-	struct job first, *order[61];
+	struct job first, *order[61], *by_time[61] = { &first };
 	unsigned int done = 0, count = 61;
 	sem_t gate, begun;
 
@@ -537,18 +542,11 @@ static void test_turns(void)
 			if (!jobs[owner][i].cancelled)
 				order[done++] = &jobs[owner][i];
 	CU_ASSERT_EQUAL(done, 58);
-	for (size_t i = 0; i < done; i++)
-		for (size_t j = i + 1; j < done; j++)
-			if (order[j]->work.began < order[i]->work.began) {
-				struct job *later = order[i];
-
-				order[i] = order[j];
-				order[j] = later;
-			}
 	/* As long as all have something, none has two in a row. */
-	for (size_t i = 0; i + 1 < 50; i++)
-		CU_ASSERT_TRUE(order[i]->work.owner != order[i + 1]->work.owner ||
-			       order[i]->work.began == order[i + 1]->work.began);
+	for (size_t i = 0; i < done; i++)
+		by_time[order[i]->begun_as] = order[i];
+	for (size_t i = 1; i < 50; i++)
+		CU_ASSERT_NOT_EQUAL(by_time[i]->work.owner, by_time[i + 1]->work.owner);
 	workers_free(pool);
 	sem_destroy(&gate);
 	sem_destroy(&begun);
@@ -571,6 +569,100 @@ static void test_again(void)
 	CU_ASSERT_TRUE(run_until(event, are_done, &count));
 	CU_ASSERT_FALSE(job.cancelled);
 	workers_free(pool);
+}
+
+/* Work that is done by its pace. */
+struct paced {
+	struct work work; /* first */
+	unsigned int pieces;
+	unsigned int done;  /* pieces */
+	sem_t *gate, *held; /* NULL: none; a piece waits for it, and says so before */
+	bool ended;
+};
+
+static atomic_uint at_once, most_at_once;
+
+static void paced_run(struct work *work)
+{
+	struct paced *paced = (struct paced *)work;
+
+	while (paced->done < paced->pieces && nefs_pace_begin(&work->pace) == 0) {
+		unsigned int now = atomic_fetch_add(&at_once, 1) + 1, most = most_at_once;
+
+		while (most < now && !atomic_compare_exchange_weak(&most_at_once, &most, now)) {
+		}
+		if (paced->held)
+			sem_post(paced->held);
+		while (paced->gate && sem_wait(paced->gate) < 0) {
+		}
+		paced->done++;
+		atomic_fetch_sub(&at_once, 1);
+		nefs_pace_end(&work->pace);
+	}
+}
+
+static void paced_done(struct work *work)
+{
+	((struct paced *)work)->ended = true;
+	all_done++;
+}
+
+static void pace(struct paced *paced, uid_t owner, unsigned int pieces)
+{
+	*paced = (struct paced){
+		.work = { .run = paced_run, .done = paced_done, .owner = owner },
+		.pieces = pieces,
+	};
+}
+
+/* Of many that read and hash no more do so at a time than leave the loop a CPU. */
+static void test_pace(void)
+{
+	const unsigned int half = get_nprocs() < 2 ? 1 : (unsigned int)get_nprocs() / 2;
+	static struct paced some[24], *first = some;
+	unsigned int count = 24, waiting = 24 - half;
+	sem_t gate, held;
+
+	if (half > 8)
+		return;
+	sem_init(&gate, 0, 0);
+	sem_init(&held, 0, 0);
+	CU_ASSERT_EQUAL(workers_new(event, 64, &pool, NULL), 0);
+	most_at_once = 0;
+	for (size_t i = 0; i < 24; i++) {
+		pace(&some[i], 1000 + (uid_t)i % 3, 2000);
+		workers_submit(pool, &some[i].work);
+	}
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	for (size_t i = 0; i < 24; i++)
+		CU_ASSERT_EQUAL(some[i].done, 2000);
+	CU_ASSERT(most_at_once >= 1 && most_at_once <= half);
+
+	/* Whoever waits for a turn behind one that has no end need not wait for it to be cancelled. */
+	all_done = 0;
+	for (size_t i = 0; i < 24; i++) {
+		pace(&some[i], i < half ? 0 : 1000 + (uid_t)i % 3, 1);
+		if (i < half) {
+			some[i].gate = &gate;
+			some[i].held = &held;
+		}
+		workers_submit(pool, &some[i].work);
+		if (i < half)
+			sem_wait(&held);
+	}
+	usleep(10000);
+	for (size_t i = half; i < 24; i++)
+		work_cancel(pool, &some[i].work);
+	CU_ASSERT_TRUE(run_until(event, are_done, &waiting));
+	for (size_t i = 0; i < 24; i++)
+		CU_ASSERT_EQUAL(some[i].done, 0);
+	for (size_t i = 0; i < half; i++)
+		sem_post(&gate);
+	CU_ASSERT_TRUE(run_until(event, are_done, &count));
+	CU_ASSERT_EQUAL(first->done, 1);
+	workers_free(pool);
+	sem_destroy(&gate);
+	sem_destroy(&held);
 }
 
 /* The end: what takes is cancelled, what comes later, too; what gives back is done. */
@@ -614,6 +706,7 @@ static const CU_TestInfo tests[] = {
 	{ "nor root's", test_root_hog },
 	{ "owners are served in turn", test_turns },
 	{ "cancelled once, not for ever", test_again },
+	{ "what takes a CPU leaves others some", test_pace },
 	{ "the end of a process waits for what gives back only", test_wind_up },
 	CU_TEST_INFO_NULL,
 };
