@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <nefs/clock.h>
+#include <stdint.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,19 +37,18 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct console_reader *console = userdata;
 
-	console->retry = sd_event_source_disable_unref(console->retry);
 	try_connect(console);
 	return 0;
 }
 
 static void retry_later(struct console_reader *console)
 {
-	if (sd_event_add_time_relative(console->event, &console->retry, CLOCK_MONOTONIC,
-		    console->pause, NEFS_TIMER_ACCURACY_USEC, on_retry, console) < 0) {
+	if (!console->retry) {
 		console_reader_end(console);
 		return;
 	}
-	sd_event_source_set_description(console->retry, "console retry");
+	sd_event_source_set_time(console->retry, nefs_now_usec() + console->pause);
+	sd_event_source_set_enabled(console->retry, SD_EVENT_ONESHOT);
 	console->pause *= 2;
 	if (console->pause > PAUSE_MAX_USEC)
 		console->pause = PAUSE_MAX_USEC;
@@ -93,6 +93,8 @@ static void try_connect(struct console_reader *console)
 		console->event, &console->io, console->fd, EPOLLIN, on_output, console);
 	if (failed < 0) {
 		disconnect(console);
+		if (!console->draining)
+			retry_later(console);
 		return;
 	}
 	sd_event_source_set_description(console->io, "console");
@@ -105,6 +107,12 @@ void console_reader_begin(struct console_reader *console)
 	console->fd = -1;
 	console->pause = PAUSE_MIN_USEC;
 	console->begun = true;
+	/* At once, so that nothing has to be allocated later. Without it there is one attempt. */
+	if (sd_event_add_time(console->event, &console->retry, CLOCK_MONOTONIC, UINT64_MAX,
+		    NEFS_TIMER_ACCURACY_USEC, on_retry, console) >= 0) {
+		sd_event_source_set_description(console->retry, "console retry");
+		sd_event_source_set_enabled(console->retry, SD_EVENT_OFF);
+	}
 	try_connect(console);
 }
 
@@ -115,7 +123,7 @@ bool console_reader_drain(struct console_reader *console)
 	console->draining = true;
 	if (console->fd < 0) {
 		/* It may have printed and died between two attempts. */
-		console->retry = sd_event_source_disable_unref(console->retry);
+		sd_event_source_set_enabled(console->retry, SD_EVENT_OFF);
 		try_connect(console);
 	}
 	if (console->fd >= 0)

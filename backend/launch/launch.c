@@ -61,7 +61,8 @@ struct backend_launch {
 	uint64_t started_usec;	 /* CLOCK_MONOTONIC */
 	uint64_t running_usec;	 /* the same */
 	sd_event_source *hangup; /* of enclave_fd */
-	sd_event_source *timer;	 /* heartbeat, then grace */
+	sd_event_source *timer;	 /* heartbeat */
+	sd_event_source *grace;	 /* made at the start: an end must need no memory */
 	struct heartbeat_wait wait;
 	struct console_reader console;
 
@@ -70,7 +71,7 @@ struct backend_launch {
 	bool drained;  /* the console has nothing more to say */
 	bool reported; /* `ended` */
 	enum backend_end how;
-	struct nefs_error *error; /* why; NULL: nothing to say, or no memory for it */
+	struct nefs_error error; /* why; no code: nothing to say */
 
 	char name[]; /* the enclave's */
 };
@@ -154,6 +155,7 @@ static void undo(struct backend_launch *launch)
 static void release(struct backend_launch *launch)
 {
 	console_reader_end(&launch->console);
+	sd_event_source_disable_unref(launch->grace);
 	launch->backend->launches--;
 	launch->listener->released(launch->owner);
 	free(launch);
@@ -161,20 +163,9 @@ static void release(struct backend_launch *launch)
 
 static void report_end(struct backend_launch *launch)
 {
-	static const struct nefs_error no_memory = {
-		.code = EIO,
-		.text = "the enclave has ended; there was no memory to say why",
-	};
-	static const struct nefs_error none = { 0 };
-	const struct nefs_error *error = launch->error;
-
-	if (!error)
-		error = launch->how == BACKEND_STOPPED ? &none : &no_memory;
 	launch->reported = true;
-	launch->timer = sd_event_source_disable_unref(launch->timer);
-	launch->listener->ended(launch->owner, launch->how, error);
-	free(launch->error);
-	launch->error = NULL;
+	sd_event_source_set_enabled(launch->grace, SD_EVENT_OFF);
+	launch->listener->ended(launch->owner, launch->how, &launch->error);
 }
 
 /* Reports what can be reported by now. The launch may be gone afterwards, if it was undone. */
@@ -216,22 +207,15 @@ static void end_launch(
 		return;
 	launch->phase = PHASE_ENDING;
 	launch->how = how;
-	if (error->code)
-		launch->error = malloc(sizeof(*launch->error));
-	if (launch->error)
-		*launch->error = *error;
-
+	launch->error = *error;
 	if (backend->heartbeat)
 		heartbeat_release(backend->heartbeat, &launch->wait);
 	launch->hangup = sd_event_source_disable_unref(launch->hangup);
 	launch->timer = sd_event_source_disable_unref(launch->timer);
 	/* Before the fd is closed: the console may still have to be connected to. */
 	launch->drained = console_reader_drain(&launch->console);
-	/* Without the timer `ended` waits for the device, not for the console: late, not lost. */
-	if (sd_event_add_time_relative(backend->event, &launch->timer, CLOCK_MONOTONIC, GRACE_USEC,
-		    NEFS_TIMER_ACCURACY_USEC, on_grace_over, launch) < 0)
-		launch->drained = true;
-	sd_event_source_set_description(launch->timer, "grace");
+	sd_event_source_set_time(launch->grace, nefs_now_usec() + GRACE_USEC);
+	sd_event_source_set_enabled(launch->grace, SD_EVENT_ONESHOT);
 	settle(launch);
 	if (launch->busy)
 		work_cancel(backend->workers, &launch->work);
@@ -246,8 +230,7 @@ void backend_stop(struct backend_launch *launch)
 	/* A crash that nobody has heard of yet: who asks for the end gets it, and when it is done. */
 	if (launch->phase == PHASE_ENDING && launch->how == BACKEND_CRASHED && !launch->reported) {
 		launch->how = BACKEND_STOPPED;
-		free(launch->error);
-		launch->error = NULL;
+		nefs_error_clear(&launch->error);
 	}
 	if (launch->phase != PHASE_RUNNING)
 		nefs_error_set(&error, ECANCELED,
@@ -483,6 +466,14 @@ int backend_start(struct backend *backend, const struct backend_config *config,
 		sequence, backend->dev, backend->any_arch, launch->name, config, err);
 	if (failed < 0)
 		return failed;
+	failed = sd_event_add_time(backend->event, &launch->grace, CLOCK_MONOTONIC, UINT64_MAX,
+		NEFS_TIMER_ACCURACY_USEC, on_grace_over, launch);
+	if (failed < 0) {
+		launch_sequence_free(sequence);
+		return nefs_error_set(err, ENOMEM, "%s: out of memory for its start", config->name);
+	}
+	sd_event_source_set_description(launch->grace, "grace");
+	sd_event_source_set_enabled(launch->grace, SD_EVENT_OFF);
 	launch->backend = backend;
 	launch->listener = listener;
 	launch->owner = owner;
