@@ -96,8 +96,12 @@ static int store_staged(struct node *row, struct staged *staged)
 		/* One that is not in memory is too long, whatever is in it: its size is refused, unread. */
 		if (size == -E2BIG)
 			size = VALUE_MAX + 1;
-		if (size < 0)
+		if (size < 0) {
+			nefs_error_set(&err, (int)-size, "cannot read what was staged as %s: %s",
+				staged->node.name, strerror((int)-size));
+			control_outcome(row->directory, control->name, &err);
 			return (int)size;
+		}
 		/* None changes nothing. */
 		return size ? control_store(row, text, (size_t)size) : 0;
 	}

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nefs/cleanup.h>
+#include <nefs/io.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -32,15 +33,15 @@ static int move_to(struct spool_job *job, int fd, size_t size, bool on_disk)
 {
 	struct spool_file *file = job->file;
 	char bytes[SPOOL_SMALL];
-	ssize_t got;
+	int failed = nefs_pread_all(file->fd, bytes, size, 0);
 
-	errno = 0;
-	got = size ? pread(file->fd, bytes, size, 0) : 0;
-	if (got < 0 || (got > 0 && pwrite(fd, bytes, (size_t)got, 0) != got) ||
-		dup3(fd, file->fd, O_CLOEXEC) < 0)
-		return errno ? -errno : -EIO;
-	job->on_disk = on_disk;
-	return 0;
+	if (!failed)
+		failed = nefs_pwrite_all(fd, bytes, size, 0);
+	if (!failed && dup3(fd, file->fd, O_CLOEXEC) < 0)
+		failed = -errno;
+	if (!failed)
+		job->on_disk = on_disk;
+	return failed;
 }
 
 static int move_to_disk(struct spool_job *job)
@@ -106,10 +107,14 @@ static int resize_file(struct spool_job *job)
 	const uint64_t size = job->size;
 	int failed = 0;
 
-	if (!job->on_disk && size > SPOOL_SMALL)
+	if (!job->on_disk && size > SPOOL_SMALL) {
 		failed = move_to_disk(job);
-	else if (job->on_disk && size <= SPOOL_SMALL)
+	} else if (job->on_disk && size <= SPOOL_SMALL) {
 		failed = move_to_memory(job);
+		/* Then what is gone is gone, and must not fail any more. */
+		if (!failed && size <= job->file->size)
+			return 0;
+	}
 	if (failed || !ftruncate(job->file->fd, (off_t)size))
 		return failed;
 	if (errno == EFBIG)
@@ -128,9 +133,14 @@ static int allocate(struct spool_job *job)
 	}
 	if (job->size > SPOOL_SMALL)
 		failed = spool_check_room(file->spool, job->size - file->size);
+	if (failed)
+		return nefs_error_set(&job->err, -failed,
+			"there is no room for %llu bytes in the spool directory: %s; make room there, or "
+			"choose another with -o spool=DIR",
+			(unsigned long long)job->size, strerror(-failed));
 	if (job->keeps_size)
 		job->size = file->size;
-	else if (!failed)
+	else
 		failed = resize_file(job);
 	return failed;
 }
@@ -145,10 +155,11 @@ static int punch(struct spool_job *job)
 		job->size = file->size - job->offset;
 	if (!job->size)
 		return 0;
-	return fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)job->offset,
-		       (off_t)job->size)
-		       ? -errno
-		       : 0;
+	if (!fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)job->offset,
+		    (off_t)job->size))
+		return 0;
+	return nefs_error_set(&job->err, errno, "cannot make a hole of %llu bytes in the file: %s",
+		(unsigned long long)job->size, strerror(errno));
 }
 
 static void run_job(struct work *work)
@@ -369,14 +380,16 @@ int spool_fill(struct spool_file *file, const char *text, size_t size, struct ne
 
 ssize_t spool_contents(const struct spool_file *file, char *text, size_t size)
 {
-	ssize_t got;
+	int failed;
 
 	if (file->running)
 		return -EBUSY;
 	if (file->on_disk)
 		return -E2BIG;
-	got = pread(file->fd, text, size, 0);
-	return got < 0 ? -errno : got;
+	if (size > file->size)
+		size = (size_t)file->size;
+	failed = nefs_pread_all(file->fd, text, size, 0);
+	return failed ? failed : (ssize_t)size;
 }
 
 /* ---- reads ---- */
@@ -398,7 +411,8 @@ static void reply(fuse_req_t req, const struct spool_file *file, size_t size, of
 	data.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
 	data.buf[0].fd = file->fd;
 	data.buf[0].pos = offset;
-	fuse_reply_data(req, &data, FUSE_BUF_SPLICE_MOVE);
+	/* Not spliced: when that fails half-way libfuse answers nothing (docs/facts/memory.md). */
+	fuse_reply_data(req, &data, FUSE_BUF_NO_SPLICE);
 }
 
 static void run_read(struct work *work)
