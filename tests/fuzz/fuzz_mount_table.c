@@ -5,7 +5,9 @@
  */
 #include "fuzz.h"
 #include "mount_table.h"
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 static FILE *table_of(const void *data, size_t size)
 {
@@ -34,6 +36,17 @@ static void read_table(const uint8_t *data, size_t size)
 	}
 	must(!entry.point && !entry.type);
 	fclose(table);
+}
+
+/* Read by the piece, as a process does that may not allocate: the device of a line, whatever stands before it. */
+static void look_for(const void *data, size_t size, dev_t device, int found)
+{
+	const int table = memfd_create("table", MFD_CLOEXEC);
+
+	must(table >= 0 && write(table, data, size) == (ssize_t)size);
+	must(found < 0 ? mount_table_lists(table, device) >= 0
+		       : mount_table_lists(table, device) == found);
+	close(table);
 }
 
 /* As the kernel escapes what would end a word, or begin an escape. */
@@ -68,12 +81,15 @@ static void read_point(const uint8_t *data, size_t size)
 	must(strcmp(entry.type, "ext4") == 0);
 	must(!mount_table_next(table, &entry));
 	fclose(table);
+	look_for(line, length, makedev(98, 0), 1);
+	look_for(line, length, makedev(98, 1), 0);
 	free(line);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	read_table(data, size);
+	look_for(data, size, makedev(98, 0), -1);
 	read_point(data, strnlen((const char *)data, size));
 	return 0;
 }

@@ -72,7 +72,8 @@ class Choices:
         if chance < 0.9:
             return self.there()
         if chance < 0.95:
-            return self.pick(["events", "error", "version", "sim/crash", "sim/fault", "sim/slots", "nothing"])
+            return self.pick(["events", "error", "version", "journal", "journal.follow", "sim/crash", "sim/fault", "sim/slots",
+                              "nothing"])
         return f"{self.part()}/{self.pick(PARTS)}"
 
     def name(self):

@@ -188,7 +188,8 @@ class Model(Names, Lives, Bounds):
         if self.is_gone(handle):
             raise Refused("ENODEV")
         if handle.node.name == "journal.follow":
-            return Any(check=lambda got: got in ("EAGAIN", "EPIPE") or size < 4096 or json_lines(got))
+            amid, handle.amid = handle.amid, size < 4096
+            return Any(check=lambda got: got in ("EAGAIN", "EPIPE") or size < 4096 or json_lines(got, amid))
         return "EAGAIN" if handle.node.directory.state == "init" or self.prints(handle.node.directory) else b""
 
     @staticmethod

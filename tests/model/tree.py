@@ -211,6 +211,7 @@ class Handle:
         self.serial = -1      # of the image that it has written to
         self.truncate = False
         self.gone = False
+        self.amid = False     # a short read of a stream may have ended in a line
         self.moved = False    # it was a setting's that was renamed away: the kernel knows it by an id that is no more
         node.handles.append(self)
 
@@ -219,8 +220,9 @@ class Handle:
         return bool(self.flags & 3)
 
 
-def json_lines(data):
-    return data == b"" or data.startswith(b"{") and data.endswith(b"}\n")
+def json_lines(data, amid=False):
+    """Whole lines; amid one at first, perhaps."""
+    return data == b"" or (amid or data.startswith(b"{")) and data.endswith(b"}\n")
 
 
 def json_object(data):
