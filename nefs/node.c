@@ -5,7 +5,6 @@
 #include "tree.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <nefs/log.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -422,17 +421,10 @@ int node_chown(struct node *node, uid_t uid)
 
 void node_log_refusal(const struct node *node, uid_t uid, const struct nefs_error *err)
 {
-	const struct directory *directory = node->directory;
+	struct directory *root = node->directory->tree->root;
 
-	log_event(directory->tree->log, &(struct log_event){
-						.event = "refused",
-						.enclave = directory->node.name,
-						.file = node->name,
-						.error = err->text,
-						.errno_code = err->code,
-						.uid = uid,
-						.has_uid = true,
-					});
+	if (root && root->ops->refused)
+		root->ops->refused(root, node->name, uid, err);
 }
 
 void node_drop_requests(struct node *node)

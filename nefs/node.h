@@ -259,7 +259,7 @@ bool node_page_locked(const struct node *node);
 /* Its owner is to be this user: 0 or a negative errno. */
 int node_chown(struct node *node, uid_t uid);
 
-/* A line in the log: this user was refused to open or to read it. */
+/* This user was refused to open or to read it: the root is told of that, in its journal and the log, and no other. */
 void node_log_refusal(const struct node *node, uid_t uid, const struct nefs_error *err);
 
 /* Wakes its pollers and answers its parked reads with ENODEV. */

@@ -94,6 +94,26 @@ def torn_images(mount, times):
 KINDS = [refused_in_turn, refused_starts, making, renaming, refused_names, long_names, torn_images]
 
 
+def too_many_open(mount, times):
+    for _ in range(times):
+        fds = []
+        while outcome(lambda: fds.append(os.open(mount.path("version"), os.O_RDONLY))) == "OK":
+            pass
+        assert 0 < len(fds) <= 8
+        for fd in fds:
+            os.close(fd)
+
+
+def test_what_is_told_of_who_only_reads(new_mount):
+    """It is in the root's journal, and in its share."""
+    mount = new_mount("user_files=8")
+    by(NOBODY, too_many_open, mount, 1500)
+    found = everything(mount)
+    assert found[0]["event"] == "refused" and found[0]["uid"] == NOBODY and found[0]["file"] == "version"
+    assert found[0]["errno"] == "EDQUOT"
+    assert len(found) <= SHARE and mount.said().count("\n") <= SHARE + 5
+
+
 @pytest.mark.parametrize("flood", KINDS)
 def test_nothing_of_anothers_is_pushed_out(of_two, flood):
     by(OTHER, os.mkdir, of_two.path("his"))
