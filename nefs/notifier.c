@@ -64,9 +64,11 @@ struct notifier {
 	pthread_mutex_t lock; /* everything below */
 	struct errand_queue spares;
 	struct errand_queue queue;
-	struct errand_queue soon; /* touches that may wait until soon_usec */
-	uint64_t soon_usec;	  /* CLOCK_MONOTONIC */
-	unsigned int queued;	  /* in both */
+	struct errand_queue soon;     /* touches that may wait until soon_usec */
+	const struct errand *running; /* the thread's present one; or NULL */
+	struct errand *again;	      /* the same by the path that it has since then; or NULL */
+	uint64_t soon_usec;	      /* CLOCK_MONOTONIC */
+	unsigned int queued;	      /* in both */
 	bool closing;
 };
 
@@ -115,7 +117,8 @@ static bool try_again(unsigned int *tries)
 	return true;
 }
 
-static void touch_file(struct notifier *notifier, const char *file)
+/* False: there is no file of that path (any more). */
+static bool touch_file(struct notifier *notifier, const char *file)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_NOW } };
 	unsigned int tries = 0;
@@ -124,12 +127,13 @@ static void touch_file(struct notifier *notifier, const char *file)
 	int directory;
 
 	if (!locate(notifier, file, buffer, &directory, &path))
-		return;
+		return true;
 	while (utimensat(directory, path, times, AT_SYMLINK_NOFOLLOW))
 		if (!try_again(&tries)) {
 			tell_failure(notifier, file);
-			break;
+			return errno != ENOENT;
 		}
+	return true;
 }
 
 static void look_at_file(struct notifier *notifier, const char *file)
@@ -162,8 +166,11 @@ static int open_directory(struct notifier *notifier, const char *file, const cha
 	return openat(root, parent, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* What has happened is repeated for those who watch: it is the answers that make it look so. */
-static void rotate_file(struct notifier *notifier, const char *file)
+/*
+ * What has happened is repeated for those who watch: it is the answers that make it look so. False: there is no
+ * directory of that path (any more).
+ */
+static bool rotate_file(struct notifier *notifier, const char *file)
 {
 	NEFS_AUTO_CLOSE int directory = -1;
 	unsigned int tries = 0;
@@ -173,7 +180,7 @@ static void rotate_file(struct notifier *notifier, const char *file)
 	while ((directory = open_directory(notifier, file, &name)) < 0)
 		if (!try_again(&tries)) {
 			tell_failure(notifier, file);
-			return;
+			return errno != ENOENT;
 		}
 	snprintf(older, sizeof(older), "%s.1", name);
 	/* Between the two the directory may get another name. */
@@ -187,21 +194,24 @@ static void rotate_file(struct notifier *notifier, const char *file)
 	while (mknodat(directory, name, S_IFREG | 0400, 0) && try_again(&tries))
 		;
 	atomic_store(&notifier->repeating, 0);
+	return true;
 }
 
-static void run_errand(struct notifier *notifier, const struct errand *errand)
+/* False: what it is about is not there. */
+static bool run_errand(struct notifier *notifier, const struct errand *errand)
 {
+	if (errand->rotated)
+		return rotate_file(notifier, errand->text);
 	if (errand->look)
 		look_at_file(notifier, errand->text);
-	else if (errand->rotated)
-		rotate_file(notifier, errand->text);
 	else if (!errand->session)
-		touch_file(notifier, errand->text);
+		return touch_file(notifier, errand->text);
 	else if (!*errand->text)
 		fuse_lowlevel_notify_inval_inode(errand->session, errand->ino, 0, 0);
 	else
 		fuse_lowlevel_notify_inval_entry(
 			errand->session, errand->ino, errand->text, strlen(errand->text));
+	return true;
 }
 
 /* The lock is held. */
@@ -213,9 +223,25 @@ static void free_errand(struct notifier *notifier, struct errand *errand)
 		free(errand);
 }
 
-static void finish_errand(struct notifier *notifier, struct errand *errand)
+static void drop_errand(struct notifier *notifier, struct errand *errand)
 {
 	pthread_mutex_lock(&notifier->lock);
+	free_errand(notifier, errand);
+	pthread_mutex_unlock(&notifier->lock);
+}
+
+/* missed: its file was not there. If it has another path by now it is the next errand. */
+static void finish_errand(struct notifier *notifier, struct errand *errand, bool missed)
+{
+	pthread_mutex_lock(&notifier->lock);
+	if (missed && notifier->again) {
+		STAILQ_INSERT_HEAD(&notifier->queue, notifier->again, siblings);
+		notifier->queued++;
+	} else {
+		free_errand(notifier, notifier->again);
+	}
+	notifier->again = NULL;
+	notifier->running = NULL;
 	free_errand(notifier, errand);
 	pthread_mutex_unlock(&notifier->lock);
 }
@@ -249,6 +275,7 @@ static struct errand *next_errand(struct notifier *notifier, bool *closing)
 	errand = *closing ? NULL : STAILQ_FIRST(&notifier->queue);
 	if (errand)
 		take_first(notifier);
+	notifier->running = errand;
 	pthread_mutex_unlock(&notifier->lock);
 	return errand;
 }
@@ -295,10 +322,9 @@ static void *notifier_main(void *argument)
 		struct errand *errand = next_errand(notifier, &closing);
 
 		if (errand)
-			run_errand(notifier, errand);
+			finish_errand(notifier, errand, !run_errand(notifier, errand));
 		if (!closing)
 			wait_for_more(notifier, !errand);
-		finish_errand(notifier, errand);
 	}
 	own_mount_close(&notifier->own);
 	nefs_bell_ring(notifier->ended);
@@ -429,7 +455,7 @@ static void enqueue_in(struct notifier *notifier, struct errand_queue *queue, st
 	if (first)
 		nefs_bell_ring(notifier->more);
 	if (oldest)
-		finish_errand(notifier, oldest);
+		drop_errand(notifier, oldest);
 }
 
 static void enqueue(struct notifier *notifier, struct errand *errand)
@@ -505,27 +531,42 @@ void notifier_drop_pages(struct notifier *notifier, struct fuse_session *session
 	enqueue_told(notifier, session, file, "");
 }
 
+/* Is it about a file below this path? */
+static bool is_below(const struct errand *errand, const char *path)
+{
+	size_t length = strlen(path);
+
+	return !errand->session && strncmp(errand->text, path, length) == 0 &&
+	       errand->text[length] == '/';
+}
+
+/* The same errand, of a file that is below another path now. NULL: out of memory. The lock is held. */
+static struct errand *moved_errand(struct notifier *notifier, const struct errand *errand,
+	const char *path, const char *new_path)
+{
+	struct errand *moved = make_errand(notifier, new_path, errand->text + strlen(path), true);
+
+	if (moved) {
+		moved->number = errand->number;
+		moved->rotated = errand->rotated;
+		moved->look = errand->look;
+	}
+	return moved;
+}
+
 /* The lock is held. */
 static void move(struct notifier *notifier, struct errand_queue *queue, const char *path,
 	const char *new_path)
 {
 	struct errand_queue kept = STAILQ_HEAD_INITIALIZER(kept);
-	size_t length = strlen(path);
 	struct errand *errand;
 
 	while ((errand = STAILQ_FIRST(queue))) {
 		STAILQ_REMOVE_HEAD(queue, siblings);
-		if (!errand->session && strncmp(errand->text, path, length) == 0 &&
-			errand->text[length] == '/') {
-			struct errand *moved = new_path ? make_errand(notifier, new_path,
-								  errand->text + length, true)
-							: NULL;
+		if (is_below(errand, path)) {
+			struct errand *moved =
+				new_path ? moved_errand(notifier, errand, path, new_path) : NULL;
 
-			if (moved) {
-				moved->number = errand->number;
-				moved->rotated = errand->rotated;
-				moved->look = errand->look;
-			}
 			free_errand(notifier, errand);
 			errand = moved;
 		}
@@ -537,11 +578,26 @@ static void move(struct notifier *notifier, struct errand_queue *queue, const ch
 	STAILQ_CONCAT(queue, &kept);
 }
 
+/* What the thread is at may be too late for the old path. The lock is held. */
+static void move_running(struct notifier *notifier, const char *path, const char *new_path)
+{
+	const struct errand *running = notifier->again ? notifier->again : notifier->running;
+	struct errand *moved = NULL;
+
+	if (!running || !is_below(running, path))
+		return;
+	if (new_path)
+		moved = moved_errand(notifier, running, path, new_path);
+	free_errand(notifier, notifier->again);
+	notifier->again = moved;
+}
+
 void notifier_moved(struct notifier *notifier, const char *path, const char *new_path)
 {
 	pthread_mutex_lock(&notifier->lock);
 	move(notifier, &notifier->queue, path, new_path);
 	move(notifier, &notifier->soon, path, new_path);
+	move_running(notifier, path, new_path);
 	pthread_mutex_unlock(&notifier->lock);
 }
 

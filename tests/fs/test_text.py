@@ -137,6 +137,26 @@ def test_whoever_watches_sees_it_as_of_any_log(new_mount):
     assert os.stat(mount.path("journal")).st_ino != os.stat(mount.path("journal.1")).st_ino
 
 
+def test_none_is_missed_while_the_enclave_is_renamed(mount, enclave):
+    """Each rename is a record, and comes at any moment of what repeats the rotations."""
+    paths = enclave.path(), mount.path("other")
+    mask = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE
+    rotations = 0
+    with Inotify(enclave.path(), mask=mask) as names, Opened(enclave.path()) as directory:
+        number = os.stat("journal", dir_fd=directory.fd).st_ino
+        for turn in range(8000):
+            os.rename(paths[turn % 2], paths[1 - turn % 2])
+            if turn % 100 == 99:
+                now = os.stat("journal", dir_fd=directory.fd).st_ino
+                rotations += now != number
+                number = now
+                names.take()
+        eventually(lambda: names.take() or names.kinds.count((IN_CREATE, "journal")) == rotations,
+                   f"{rotations} are seen")
+    assert rotations > 10
+    assert names.kinds == rotations * [(IN_MOVED_FROM, "journal"), (IN_MOVED_TO, "journal.1"), (IN_CREATE, "journal")]
+
+
 def test_a_rotation_is_nobody_elses_to_make(mount):
     fill(mount)
     number = os.stat(mount.path("journal")).st_ino
