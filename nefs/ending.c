@@ -7,6 +7,7 @@
 #include "spool.h"
 #include <errno.h>
 #include <nefs/cleanup.h>
+#include <nefs/clock.h>
 #include <nefs/log.h>
 #include <nefs/text_stream.h>
 #include <stdarg.h>
@@ -17,6 +18,9 @@
 
 /* How long the end waits for enclaves to stop before it leaves the rest to the kernel. */
 #define END_USEC 10000000ULL
+
+/* The same for what is being written to a disk that does not answer, which nobody can read any more. */
+#define SPOOL_END_USEC 3000000ULL
 
 int daemon_name_source(int added, sd_event_source *source, const char *name)
 {
@@ -64,26 +68,30 @@ static int on_time_up(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
-/* Stops the enclaves, as far as their device lets us. False if some did not stop in time. */
-static bool stop_enclaves(struct daemon *daemon)
+/* Runs the loop until there are no enclaves left, and (all) no work either. False if that takes longer than usec. */
+static bool run_until_idle(struct daemon *daemon, bool all, uint64_t usec)
 {
 	struct fs *fs = &daemon->fs;
 	sd_event_source *limit = NULL;
-	uint64_t now = 0;
 
 	daemon->stopping = true;
-	sd_event_now(fs->event, CLOCK_MONOTONIC, &now);
-	daemon_name_source(sd_event_add_time(fs->event, &limit, CLOCK_MONOTONIC, now + END_USEC, 0,
-				   on_time_up, daemon),
+	daemon_name_source(sd_event_add_time(fs->event, &limit, CLOCK_MONOTONIC,
+				   nefs_now_usec() + usec, 0, on_time_up, daemon),
 		limit, "end");
-	enclave_stop_all(fs);
-	/* What is read for nobody any more must not hold up the end. */
-	workers_wind_up(fs->workers);
-	while (daemon->stopping && (fs->launches || workers_pending(fs->workers)))
-		if (nefs_event_run(fs->event, END_USEC, &daemon->shortage) < 0)
+	while (daemon->stopping && (fs->launches || (all && workers_pending(fs->workers))))
+		if (nefs_event_run(fs->event, usec, &daemon->shortage) < 0)
 			break;
 	sd_event_source_disable_unref(limit);
-	return !fs->launches && !workers_pending(fs->workers);
+	return !fs->launches && !(all && workers_pending(fs->workers));
+}
+
+/* Stops the enclaves, as far as their device lets us. False if some did not stop in time. */
+static bool stop_enclaves(struct daemon *daemon)
+{
+	enclave_stop_all(&daemon->fs);
+	/* What is read for nobody any more must not hold up the end. */
+	workers_wind_up(daemon->fs.workers);
+	return run_until_idle(daemon, false, END_USEC);
 }
 
 /* Names those that did not stop: who reads the log must look after them. */
@@ -111,6 +119,28 @@ static void tell_left(struct daemon *daemon)
 		&(struct log_event){
 			.event = "ended", .errno_code = ETIMEDOUT, .error = list.text });
 	text_stream_close(&list);
+}
+
+/* Ends at once, whatever threads are amid. */
+static _Noreturn void leave(struct daemon *daemon)
+{
+	workers_abandon(daemon->fs.workers);
+	_exit(EXIT_SYSTEM);
+}
+
+/* Work on the spool does not end, as its disk does not answer: the kernel gives back what is in there. */
+static _Noreturn void leave_spool(struct daemon *daemon)
+{
+	struct nefs_error err;
+
+	nefs_error_set(&err, ETIMEDOUT,
+		"the spool directory %s does not answer: %u reads, writes or removals of files in it were not done "
+		"within %llu s, and are left to the kernel; see to its disk",
+		daemon->options.spool, workers_pending(daemon->fs.workers),
+		SPOOL_END_USEC / 1000000);
+	log_event(daemon->fs.tree.log,
+		&(struct log_event){ .event = "ended", .errno_code = err.code, .error = err.text });
+	leave(daemon);
 }
 
 static int on_notifier_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -162,14 +192,18 @@ void daemon_tear_down(struct daemon *daemon)
 	daemon_let_go(daemon, daemon->options.default_spool ? daemon->options.spool : NULL);
 	if (fs->backend && !stop_enclaves(daemon)) {
 		tell_left(daemon);
-		workers_abandon(fs->workers);
-		_exit(EXIT_SYSTEM);
+		leave(daemon);
 	}
+	if (fs->backend && !run_until_idle(daemon, true, SPOOL_END_USEC))
+		leave_spool(daemon);
 	if (fs->tree.session) {
 		fuse_session_destroy(fs->tree.session);
 		fs->tree.session = NULL;
 	}
 	fs_release(fs);
+	/* Which gave the images back. */
+	if (fs->backend && !run_until_idle(daemon, true, SPOOL_END_USEC))
+		leave_spool(daemon);
 	backend_close(fs->backend);
 	workers_free(fs->workers);
 	spool_close(&fs->spool);

@@ -283,6 +283,7 @@ static int launch(struct enclave *enclave, struct nefs_error *err)
 		.cpus = cpus->cpus,
 		.cpu_count = cpus->cpu_count,
 		.image_fd = enclave->applied.image->fd,
+		.image_size = enclave->applied.image->size,
 		.image_checked = enclave->image.sound,
 		.cid = settings_number(settings, SETTING_CID),
 		.debug = settings_number(settings, SETTING_DEBUG) != 0,

@@ -318,8 +318,17 @@ static int start_enclave(struct launch_sequence *sequence)
 	return 0;
 }
 
+static void close_image(struct launch_sequence *sequence)
+{
+	if (sequence->image_fd >= 0)
+		close(sequence->image_fd);
+	sequence->image_fd = -1;
+}
+
 static int drop_mappings(struct launch_sequence *sequence)
 {
+	/* Here, as its disk may take its time. */
+	close_image(sequence);
 	enclave_memory_unmap(sequence->dev, &sequence->mapped);
 	return 0;
 }
@@ -376,6 +385,7 @@ void launch_sequence_undo(struct launch_sequence *sequence)
 	if (sequence->enclave_fd >= 0)
 		sequence->dev->ops->close(sequence->dev, sequence->enclave_fd);
 	sequence->enclave_fd = -1;
+	close_image(sequence);
 }
 
 struct backend_grant launch_sequence_grant(const struct launch_sequence *sequence)
@@ -389,10 +399,10 @@ struct backend_grant launch_sequence_grant(const struct launch_sequence *sequenc
 }
 
 /* What can be seen without reading it, and so at once. */
-static int check_size(struct launch_sequence *sequence, struct nefs_error *err)
+static int check_size(struct launch_sequence *sequence, uint64_t known, struct nefs_error *err)
 {
-	struct eif_source source;
-	int failed = eif_source_fd(&source, sequence->image_fd, &sequence->error);
+	struct eif_source source = { .size = known };
+	int failed = known ? 0 : eif_source_fd(&source, sequence->image_fd, &sequence->error);
 
 	if (!failed) {
 		sequence->image_size = source.size;
@@ -440,14 +450,12 @@ int launch_sequence_init(struct launch_sequence *sequence, struct ne_dev *dev, b
 			strerror(code),
 			code == EMFILE ? ": raise the limit of open files (LimitNOFILE=)" : "");
 	}
-	return check_size(sequence, err);
+	return check_size(sequence, config->image_size, err);
 }
 
 void launch_sequence_free(struct launch_sequence *sequence)
 {
-	if (sequence->image_fd >= 0)
-		close(sequence->image_fd);
-	sequence->image_fd = -1;
+	close_image(sequence);
 	free(sequence->cpus);
 	sequence->cpus = NULL;
 	free(sequence->got_cpus);

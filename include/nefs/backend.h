@@ -40,8 +40,9 @@ struct backend_config {
 	uint32_t vcpus;	      /* a count >= 1; equals cpu_count where cpus is set */
 	const uint32_t *cpus; /* the CPUs wanted, ascending, or NULL: any; copied */
 	size_t cpu_count;
-	int image_fd;	    /* the EIF, readable; duplicated */
-	bool image_checked; /* backend_image_describe has read this very content and
+	int image_fd;	     /* the EIF, readable; duplicated */
+	uint64_t image_size; /* bytes, if it is known: fstat(2) may wait for a disk; 0: it is not */
+	bool image_checked;  /* backend_image_describe has read this very content and
 				    * found it whole: it is not read once more for that */
 	uint8_t image_pcr0[BACKEND_PCR_SIZE]; /* what that found, if image_checked */
 	uint64_t cid;			      /* 0: the device chooses */
