@@ -491,7 +491,15 @@ static void control_changed(struct node *node)
 	notify(node, (node->control->flags & CONTROL_POLL) != 0);
 }
 
+static int chown_control(struct node *node, uid_t uid)
+{
+	const struct control_ops *ops = node->control->ops;
+
+	return ops && ops->chown && !node_gone(node) ? ops->chown(node, uid) : 0;
+}
+
 static const struct node_ops control_node_ops = {
+	.chown = chown_control,
 	.open = open_control,
 	.read = read_control,
 	.write = write_control,

@@ -55,6 +55,8 @@ struct control_ops {
 	bool (*settled)(struct node *node);
 	/* A handle is about to be closed by its user. */
 	void (*close)(struct handle *handle);
+	/* It is about to be this user's: 0 or a negative errno. */
+	int (*chown)(struct node *node, uid_t uid);
 };
 
 enum control_flags {

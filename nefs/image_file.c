@@ -420,7 +420,19 @@ static uint64_t image_size(struct node *node)
 	return file ? file->size : 0;
 }
 
+/* What runs, and is not what stands, stays whose it was. */
+static int chown_image(struct node *node, uid_t uid)
+{
+	struct image *image = &of(node)->image;
+	int failed = image->file ? spool_file_chown(image->file, uid) : 0;
+
+	if (!failed && image->draft.file)
+		failed = spool_file_chown(image->draft.file, uid);
+	return failed;
+}
+
 const struct control_ops image_file_ops = {
+	.chown = chown_image,
 	.open = open_image,
 	.read = read_image,
 	.write = write_image,

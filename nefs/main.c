@@ -80,6 +80,7 @@ static int set_up(struct daemon *daemon, struct nefs_error *err)
 	fs->spool.workers = fs->workers;
 	fs->spool.event = fs->event;
 	fs->spool.buffers = &daemon->buffers;
+	fs->spool.quota = &fs->tree.quota;
 	if (failed)
 		return failed;
 	if (workers_watch(fs->workers, fs->tree.log, BUSY_MS) < 0)

@@ -17,6 +17,7 @@
 #include <sys/statvfs.h>
 #include <systemd/sd-event.h>
 
+struct quota;
 struct request_buffers;
 
 LIST_HEAD(closing_list, spool_closing);
@@ -39,6 +40,7 @@ struct spool {
 	struct workers *workers;	 /* that do the I/O; NULL: whoever asks for it does it */
 	sd_event *event;		 /* NULL: as without workers */
 	struct request_buffers *buffers; /* that writes come in; NULL: they are copied */
+	struct quota *quota;		 /* what users have of it; NULL: nothing is counted */
 	struct spool_room room;
 	pthread_mutex_t naming; /* held in workers, while a file has a name for a moment */
 

@@ -22,18 +22,40 @@ int spool_file_new(
 	struct spool *spool, uid_t owner, struct spool_file **result, struct nefs_error *err)
 {
 	NEFS_AUTO_FREE struct spool_file *file = calloc(1, sizeof(*file));
+	int failed = 0;
 
 	if (!file)
 		return nefs_error_set(err, ENOMEM, "out of memory for a staged file");
+	if (spool->quota)
+		failed = quota_take(spool->quota, owner, QUOTA_FDS, &file->user, err);
+	if (failed)
+		return failed;
 	file->spool = spool;
 	file->owner = owner;
 	file->refs = 1;
 	STAILQ_INIT(&file->queue);
 	file->fd = spool_memory(err);
-	if (file->fd < 0)
+	if (file->fd < 0) {
+		quota_give(file->user, QUOTA_FDS);
 		return file->fd;
+	}
 	*result = nefs_take_ptr(file);
 	return 0;
+}
+
+int spool_file_chown(struct spool_file *file, uid_t owner)
+{
+	struct quota_user *before = quota_user_ref(file->user);
+	int failed = 0;
+
+	if (file->spool->quota)
+		failed = quota_chown(file->spool->quota, owner, QUOTA_FDS, &file->user, NULL);
+	if (!failed) {
+		quota_move(before, file->user, QUOTA_BYTES, file->counted);
+		file->owner = owner;
+	}
+	quota_user_put(before);
+	return failed;
 }
 
 /* ---- closing ---- */
@@ -127,6 +149,9 @@ static void free_if_unused(struct spool_file *file)
 {
 	if (file->refs || file->jobs)
 		return;
+	/* Its room is there for others now: who finds none has what is given up closed first. */
+	quota_release(file->user, QUOTA_BYTES, file->counted);
+	quota_give(file->user, QUOTA_FDS);
 	if (!file->on_disk) {
 		close(file->fd);
 		free(file);
@@ -166,8 +191,11 @@ void spool_file_abandon(struct spool_file *file)
 	if (!closing)
 		return;
 	*closing = (struct spool_closing){ .fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0) };
-	if (closing->fd < 0)
+	if (closing->fd < 0) {
 		free(closing);
-	else
-		give_back(file->spool, closing, file->owner);
+		return;
+	}
+	quota_adjust(file->user, QUOTA_BYTES, file->counted, file->reserved);
+	file->counted = file->reserved;
+	give_back(file->spool, closing, file->owner);
 }

@@ -9,6 +9,7 @@
 #ifndef NEFS_SPOOL_FILE_H
 #define NEFS_SPOOL_FILE_H
 
+#include "quota.h"
 #include "spool.h"
 #include <stdbool.h>
 #include <sys/types.h>
@@ -43,15 +44,23 @@ struct spool_file {
 	bool running; /* a job is under way, and may change both */
 	uint64_t size;
 	uid_t owner;
+	struct quota_user *user; /* for whom it is counted (QUOTA_FDS), and its bytes; or NULL */
+	uint64_t
+		counted; /* bytes (QUOTA_BYTES): of the spool's disk, and of writes under way at most */
+	uint64_t reserved; /* of these: for writes that are under way */
 	unsigned int refs; /* of those who use it as a file */
 	unsigned int jobs; /* not done */
 	struct spool_job_list queue;
 	char head[SPOOL_HEAD]; /* its beginning; zeros behind its size */
 };
 
-/* An empty file with one reference, of this user's; EMFILE, ENOMEM, ... with a sentence. */
+/* An empty file with one reference, of this user's; EDQUOT, EMFILE, ENOMEM, ... with a sentence. */
 int spool_file_new(
 	struct spool *spool, uid_t owner, struct spool_file **file, struct nefs_error *err);
+
+/* It is another user's from now on, with its bytes: 0 or -ENOMEM, and nothing has changed. */
+int spool_file_chown(struct spool_file *file, uid_t owner);
+
 void spool_file_ref(struct spool_file *file);
 void spool_file_unref(struct spool_file *file); /* NULL is allowed */
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 /* ---- in a worker, but for files in memory ---- */
 
@@ -162,6 +163,17 @@ static int punch(struct spool_job *job)
 		(unsigned long long)job->size, strerror(errno));
 }
 
+/* Bytes of the disk that the file takes; those in memory are counted as files. */
+static uint64_t bytes_taken(const struct spool_job *job)
+{
+	struct stat status;
+
+	if (!job->on_disk)
+		return 0;
+	/* What cannot be found out stays as it was. */
+	return fstat(job->file->fd, &status) ? job->taken : (uint64_t)status.st_blocks * 512;
+}
+
 static void run_job(struct work *work)
 {
 	struct spool_job *job = (struct spool_job *)work;
@@ -180,6 +192,7 @@ static void run_job(struct work *work)
 		job->result = punch(job);
 		break;
 	}
+	job->taken = bytes_taken(job);
 }
 
 /* ---- in the loop ---- */
@@ -199,11 +212,24 @@ static void resized(struct spool_file *file, uint64_t size)
 	file->size = size;
 }
 
+/* What is counted of it: what it takes, and what others that are under way may. */
+static void settle(const struct spool_job *job)
+{
+	struct spool_file *file = job->file;
+	uint64_t now;
+
+	file->reserved -= job->reserved;
+	now = job->taken + file->reserved;
+	quota_adjust(file->user, QUOTA_BYTES, file->counted, now);
+	file->counted = now;
+}
+
 /* What the file is by now. */
 static void take_over(const struct spool_job *job)
 {
 	struct spool_file *file = job->file;
 
+	settle(job);
 	file->on_disk = job->on_disk;
 	if (job->result < 0)
 		return;
@@ -262,6 +288,7 @@ static void begin_next(struct spool_file *file)
 	file->running = true;
 	job->on_disk = file->on_disk;
 	/* Unless it is run. */
+	job->taken = file->counted - file->reserved;
 	job->result = -ECANCELED;
 	job->work.run = run_job;
 	job->work.done = job_done;
@@ -293,8 +320,48 @@ static bool keep_data(struct spool_job *job)
 /* It ends here. */
 static void refuse(struct spool_job *job, int result)
 {
+	struct request_buffers *buffers = job->file->spool->buffers;
+	struct kept_data *kept = job->kept;
+
 	job->result = result;
 	job->done(job);
+	if (kept && buffers)
+		request_buffers_give_back(buffers, kept);
+}
+
+static uint64_t round_up(uint64_t bytes)
+{
+	return (bytes + SPOOL_SMALL - 1) / SPOOL_SMALL * SPOOL_SMALL;
+}
+
+/*
+ * What a write may take of the disk at most: all that it touches, as far as a file of that size is not counted
+ * already. 0, or -EDQUOT if that is more than its user may have.
+ */
+static int reserve(struct spool_job *job)
+{
+	struct spool_file *file = job->file;
+	uint64_t end = job->offset + job->size, begin = job->offset, all, most;
+	int failed;
+
+	if (!file->user || is_quick(job))
+		return 0;
+	/* One that moves to the disk brings its beginning along. */
+	most = round_up(end) - begin / SPOOL_SMALL * SPOOL_SMALL;
+	if (!file->on_disk && begin)
+		most += SPOOL_SMALL;
+	all = round_up(end > file->size ? end : file->size);
+	if (file->counted >= all)
+		return 0;
+	if (most > all - file->counted)
+		most = all - file->counted;
+	failed = quota_charge(file->user, QUOTA_BYTES, most, &job->err);
+	if (failed)
+		return failed;
+	job->reserved = most;
+	file->reserved += most;
+	file->counted += most;
+	return 0;
 }
 
 static void submit(struct spool_job *job)
@@ -325,6 +392,8 @@ void spool_write(
 	else if (!keep_data(job))
 		refuse(job, nefs_error_set(&job->err, ENOMEM,
 				    "out of memory for a write of %zu bytes", size));
+	else if (reserve(job))
+		refuse(job, -job->err.code);
 	else
 		submit(job);
 }

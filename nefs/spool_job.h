@@ -29,6 +29,8 @@ struct spool_job {
 	uint64_t offset, size; /* bytes */
 	bool keeps_size;       /* SPOOL_ALLOCATE: only asks for the room */
 	bool on_disk;	       /* where the file is by now */
+	uint64_t reserved;     /* bytes that it may take of the disk; counted until it is done */
+	uint64_t taken;	       /* bytes that the file takes by now */
 	/* In the loop, once; before what asked for the job returns, or later. */
 	void (*done)(struct spool_job *job);
 	ssize_t result; /* bytes written, 0, or a negative errno */
@@ -36,7 +38,7 @@ struct spool_job {
 };
 
 /*
- * pwrite(2), or a part of it: the file may be larger then. EFBIG beyond SPOOL_FILE_MAX or a limit of file size. One that
+ * pwrite(2), or a part of it: the file may be larger then. EDQUOT for what its user may not have. EFBIG beyond SPOOL_FILE_MAX or a limit of file size. One that
  * finds no room has what is given up closed first, whose room the caller counts on. data is needed until this returns.
  */
 void spool_write(struct spool_job *job, struct spool_file *file, const char *data, size_t size,

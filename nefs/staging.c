@@ -241,8 +241,12 @@ static void staged_idle(struct node *node)
 
 static int chown_staged(struct node *node, uid_t uid)
 {
-	return quota_chown(
-		&node->directory->tree->quota, uid, QUOTA_FILES, &staged_of(node)->user, NULL);
+	struct staged *staged = staged_of(node);
+	int failed = spool_file_chown(staged->file, uid);
+
+	return failed ? failed
+		      : quota_chown(&node->directory->tree->quota, uid, QUOTA_FILES, &staged->user,
+				NULL);
 }
 
 static const struct node_ops staged_node_ops = {

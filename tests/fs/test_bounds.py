@@ -3,12 +3,13 @@
 import json
 import os
 import random
+import tempfile
 import threading
 import time
 
 import eif_image
 import pytest
-from harness import NOBODY, Child, eventually, outcome, put, read_outcome
+from harness import NOBODY, Child, eventually, outcome, put, read_outcome, run
 from nefs_mount import Mount, records
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs other users")
@@ -186,6 +187,121 @@ def test_no_more_than_64_are_staged_in_an_enclave_by_whatever_name(mount, enclav
             os.close(fd)
 
 
+# ---- bytes ----
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def two_mib():
+    with bounded(user_bytes="2M") as mount:
+        yield mount
+
+
+@pytest.fixture
+def bounded_by_two_mib(two_mib):
+    yield two_mib
+    two_mib.clear()
+
+
+def stage(path, size, at=0):
+    """What writing so much into a staged file gives, and what that has then."""
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        def write():
+            for offset in range(at, at + size, 64 << 10):
+                os.pwrite(fd, b"x" * (64 << 10), offset)
+        return outcome(write), os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+
+
+def test_a_user_has_so_many_bytes(bounded_by_two_mib):
+    mount = bounded_by_two_mib
+    assert as_member(0, make, mount, "web") == as_member(1, make, mount, "other") == ["OK"]
+    assert as_member(0, stage, mount.path("web/.a"), MIB) == ("OK", MIB)
+    assert as_member(0, stage, mount.path("web/.b"), 2 * MIB) == ("EDQUOT", MIB)
+    assert f".b: user {MEMBERS[0]} has {2 * MIB} bytes".encode() in mount.get("web/error")
+    assert b"user_bytes=" in mount.get("web/error")
+    # What is there can be written again; another's room is another's; root has no bound.
+    assert as_member(0, stage, mount.path("web/.a"), MIB) == ("OK", MIB)
+    assert as_member(1, stage, mount.path("other/.a"), MIB) == ("OK", MIB)
+    assert stage(mount.path("web/.r"), 3 * MIB) == ("OK", 3 * MIB)
+    # A hole takes nothing.
+    os.unlink(mount.path("web/.b"))
+    assert as_member(0, stage, mount.path("web/.b"), 64 << 10, 1 << 30) == ("OK", (1 << 30) + (64 << 10))
+    assert as_member(0, stage, mount.path("web/.c"), MIB) == ("EDQUOT", MIB - (64 << 10))
+    # chown(2) gives it away.
+    os.chown(mount.path("web/.a"), MEMBERS[1], -1)
+    assert as_member(0, stage, mount.path("web/.d"), MIB) == ("OK", MIB)
+    assert as_member(1, stage, mount.path("other/.b"), 64 << 10) == ("EDQUOT", 0)
+
+
+def copy(path, data):
+    """What writing all of an image gives."""
+    def write():
+        fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+        try:
+            for offset in range(0, len(data), 64 << 10):
+                os.write(fd, data[offset:offset + (64 << 10)])
+        finally:
+            os.close(fd)
+    return outcome(write)
+
+
+def test_images_count(bounded_by_two_mib):
+    """The one that stands, the one that is written beside it, and the one that runs, for as long as they are there."""
+    mount = bounded_by_two_mib
+    enclave = mount.enclave()
+    for name in ("", "image", "memory", "vcpus", "start"):
+        os.chown(enclave.path(name), MEMBERS[0], -1)
+    first, second, large = (eif_image.padded(size) for size in (900 << 10, 900 << 10, 1500 << 10))
+    assert as_member(0, copy, enclave.path("image"), first) == "OK"
+    assert as_member(0, copy, enclave.path("image"), second) == "OK"
+    assert as_member(0, copy, enclave.path("image"), large) == "EDQUOT"
+    assert b"the image before it stays" in enclave.error and b"user_bytes=" in enclave.error
+    assert os.path.getsize(enclave.path("image")) == len(second)
+    # What is given back can be had again, time after time.
+    for image in (first, second) * 3:
+        assert as_member(0, copy, enclave.path("image"), image) == "OK"
+    # It goes with the file, to another user.
+    os.chown(enclave.path("image"), MEMBERS[1], -1)
+    assert as_member(0, stage, enclave.path(".a"), 2 * MIB) == ("OK", 2 * MIB)
+    assert as_member(1, copy, enclave.path("image"), large) == "EDQUOT"
+    os.unlink(enclave.path(".a"))
+    os.unlink(enclave.path("image"))
+    assert as_member(1, stage_elsewhere, mount) == ("OK", 2 * MIB)
+
+
+def stage_elsewhere(mount):
+    os.mkdir(mount.path("elsewhere"))
+    return stage(mount.path("elsewhere/.a"), 2 * MIB)
+
+
+@pytest.fixture
+def small_spool():
+    """A mount with a spool of 8 MiB, a filesystem of its own."""
+    path = tempfile.mkdtemp(prefix="nefs-spool-")
+    assert run("mount", "-t", "tmpfs", "-o", "size=8M,mode=700", "none", path).returncode == 0
+    with Mount("group=daemon", f"spool={path}") as mount:
+        yield mount
+    eventually(lambda: run("umount", path).returncode == 0, "unmounting the spool")
+    os.rmdir(path)
+
+
+def test_no_user_fills_the_spool(small_spool):
+    """Half of it is the first one's, and all of them leave some for root."""
+    mount, size = small_spool, 8 * MIB
+    assert as_member(0, make, mount, "a") == as_member(1, make, mount, "b") == make(mount, "r") == ["OK"]
+    result, first = as_member(0, stage, mount.path("a/.x"), size)
+    assert result == "EDQUOT" and size * 0.4 < first < size * 0.6
+    assert as_member(1, put, mount.path("b/image"), eif_image.SMALL) == "OK"
+    result, second = as_member(1, stage, mount.path("b/.x"), size)
+    assert result == "EDQUOT" and first + second < size
+    assert b"kept for root" in mount.get("b/error")
+    assert put(mount.path("r/image"), eif_image.padded(size // 32)) == "OK"
+
+
 # ---- what waits ----
 
 @pytest.fixture
@@ -337,7 +453,7 @@ def use(mount, nth, until):
             os.rename(f"{path}/.tmp", f"{path}/memory")
         elif action == 4:
             os.rename(f"{path}/memory", f"{path}/.tmp2")
-        elif action == 5:
+        elif action == 5 and name != "state":
             os.unlink(file)
         elif action == 6:
             kept.append(os.open(path, chosen.choice([os.O_PATH, os.O_DIRECTORY])))

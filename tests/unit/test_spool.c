@@ -541,6 +541,70 @@ static void test_nameless(void)
 	spool_file_unref(file);
 }
 
+/* What a file takes of the disk is counted for its user, and given back with it. */
+static void test_counted(void)
+{
+	static char block[64 << 10];
+	struct quota quota = { .limits.each[QUOTA_BYTES] = 128 << 10, .limits.all[QUOTA_FDS] = 4 };
+	struct spool_file *file = NULL, *other = NULL, *more = NULL;
+	struct nefs_error err = { 0 };
+
+	spool.quota = &quota;
+	memset(block, 'x', sizeof(block));
+	CU_ASSERT_EQUAL_FATAL(spool_file_new(&spool, 1000, &file, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(spool_file_new(&spool, 1000, &other, &err), 0);
+	/* No more than is left for others. */
+	CU_ASSERT_EQUAL(spool_file_new(&spool, 1000, &more, &err), -EDQUOT);
+	CU_ASSERT_EQUAL(quota.used[QUOTA_FDS], 2);
+	/* What is small is in memory, and a hole is nothing. */
+	CU_ASSERT_EQUAL(spool_write_now(file, "5", 1, 0, &err), 1);
+	CU_ASSERT_EQUAL(quota.used[QUOTA_BYTES], 0);
+	CU_ASSERT_EQUAL(spool_resize_now(file, 1 << 30, &err), 0);
+	CU_ASSERT_TRUE(quota.used[QUOTA_BYTES] <= 4096);
+	CU_ASSERT_EQUAL(spool_write_now(file, "5", 1, 1 << 29, &err), 1);
+	CU_ASSERT_TRUE(quota.used[QUOTA_BYTES] <= 2 * 4096);
+	CU_ASSERT_EQUAL(spool_punch_now(file, 0, 1 << 30, &err), 0);
+	CU_ASSERT_TRUE(quota.used[QUOTA_BYTES] <= 4096);
+	CU_ASSERT_EQUAL(spool_resize_now(file, 0, &err), 0);
+	CU_ASSERT_EQUAL(quota.used[QUOTA_BYTES], 0);
+	/* Up to the bound; and what is there may be written again. */
+	CU_ASSERT_EQUAL(spool_write_now(file, block, sizeof(block), 0, &err), sizeof(block));
+	CU_ASSERT_EQUAL(quota.used[QUOTA_BYTES], sizeof(block));
+	CU_ASSERT_EQUAL(spool_write_now(other, block, sizeof(block), 0, &err), sizeof(block));
+	CU_ASSERT_EQUAL(spool_write_now(file, block, sizeof(block), 0, &err), sizeof(block));
+	CU_ASSERT_EQUAL(spool_write_now(file, block, 1, sizeof(block), &err), -EDQUOT);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "user 1000 has 131072 bytes"));
+	CU_ASSERT_EQUAL(file->size, sizeof(block));
+	CU_ASSERT_EQUAL(quota.used[QUOTA_BYTES], 2 * sizeof(block));
+	/* Given to another, whatever they have. */
+	CU_ASSERT_EQUAL(spool_file_chown(other, 1001), 0);
+	CU_ASSERT_EQUAL(quota_used(file->user, QUOTA_BYTES), sizeof(block));
+	CU_ASSERT_EQUAL(quota_used(other->user, QUOTA_BYTES), sizeof(block));
+	CU_ASSERT_EQUAL(spool_write_now(file, block, 1, sizeof(block), &err), 1);
+	CU_ASSERT_EQUAL(spool_file_chown(other, 0), 0);
+	CU_ASSERT_PTR_NULL(other->user);
+	CU_ASSERT_EQUAL(spool_file_chown(other, 1000), 0);
+	CU_ASSERT_EQUAL(quota.used[QUOTA_BYTES], 2 * sizeof(block) + 4096);
+	spool_file_unref(other);
+	CU_ASSERT_EQUAL(quota.used[QUOTA_BYTES], sizeof(block) + 4096);
+	/* What is abandoned is given back, though somebody has it still. */
+	spool_file_abandon(file);
+	CU_ASSERT_EQUAL(quota.used[QUOTA_BYTES], 0);
+	spool_file_unref(file);
+	CU_ASSERT_EQUAL(quota.used[QUOTA_BYTES], 0);
+	CU_ASSERT_EQUAL(quota.used[QUOTA_FDS], 0);
+	CU_ASSERT_EQUAL(quota.count, 0);
+	/* What is refused for want of memory is counted for nobody. */
+	CU_ASSERT_EQUAL_FATAL(spool_file_new(&spool, 1000, &file, &err), 0);
+	memory_fail(0);
+	CU_ASSERT_EQUAL(spool_file_chown(file, 1001), -ENOMEM);
+	CU_ASSERT_TRUE(memory_failed());
+	CU_ASSERT_EQUAL(file->owner, 1000);
+	spool_file_unref(file);
+	CU_ASSERT_EQUAL(quota.count, 0);
+	spool.quota = NULL;
+}
+
 static const CU_TestInfo tests[] = {
 	{ "directories that will do, and others", test_directories },
 	{ "what is no directory", test_no_directory },
@@ -556,6 +620,7 @@ static const CU_TestInfo tests[] = {
 	{ "what is abandoned holds no room", test_abandoned },
 	{ "without workers", test_without_workers },
 	{ "files have no names", test_nameless },
+	{ "what it takes of the disk is counted", test_counted },
 	CU_TEST_INFO_NULL,
 };
 
