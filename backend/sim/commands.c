@@ -3,8 +3,10 @@
  * values and limits here are inventions (docs/device.md). */
 #include "device_internal.h"
 #include "vm_console.h"
+#include "vm_keeper.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <nefs/bell.h>
 #include <nefs/cleanup.h>
 #include <nefs/ne_limits.h>
 #include <stdio.h>
@@ -45,58 +47,51 @@ void command_slot_died(struct device *device, struct slot *slot, const char *how
 	device->events++;
 }
 
-static int on_vm_end(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+/* ---- VMs, which take their time ---- */
+
+static void drop_keeper(struct device *device, struct slot *slot)
 {
-	struct slot *slot = userdata;
-	struct device *device = slot->device;
-	char how[SLOT_EXPLAIN_SIZE] = "";
+	struct vm_keeper *keeper = slot->keeper;
 
-	sd_event_source_set_enabled(source, SD_EVENT_OFF);
-	pthread_mutex_lock(&device->lock);
-	/* First, so that whoever hears of the end finds all that came before it. */
-	if (slot->console)
-		vm_console_finish(slot->console);
-	device->vm->describe_end(slot->vm, how, sizeof(how));
-	command_slot_died(device, slot, how);
-	pthread_mutex_unlock(&device->lock);
-	device->raise(device->context, NE_PCI_VECTOR_EVENT);
-	return 0;
-}
-
-void command_end_vm(struct device *device, struct slot *slot)
-{
-	struct vm *vm = slot->vm;
-
-	if (!vm)
-		return;
-	slot->vm = NULL;
+	slot->keeper = NULL;
 	slot->watch = sd_event_source_disable_unref(slot->watch);
+	/* At once, if the VM's end is there already. */
 	pthread_mutex_unlock(&device->lock);
-	device->vm->destroy(vm);
+	vm_keeper_free(keeper);
 	pthread_mutex_lock(&device->lock);
-	if (slot->console)
-		vm_console_finish(slot->console);
 }
 
-void command_end_silently(struct device *device, struct slot *slot)
+static void drop_console(struct slot *slot)
 {
-	slot->state = NE_SLOT_STOPPED;
-	snprintf(slot->explain, sizeof(slot->explain), "it was made to stop without an event");
-	command_end_vm(device, slot);
-}
-
-void command_release_slot(struct device *device, struct slot *slot)
-{
-	command_end_vm(device, slot);
 	vm_console_free(slot->console);
 	slot->console = NULL;
-	slots_release(device->slots, slot);
+}
+
+/* What the slot's job waited for is done. Lock held; given up meanwhile. */
+static void finish_job(struct device *device, struct slot *slot, int rc)
+{
+	struct ne_reply reply = { .rc = rc };
+
+	if (!slot->job)
+		return;
+	if (!rc)
+		fill_reply(slot, &reply);
+	slot->job = 0;
+	if (!device->patient) {
+		device_answer_waiting(device, &reply);
+		return;
+	}
+	slot->result = reply;
+	slot->has_result = true;
+	pthread_mutex_unlock(&device->lock);
+	device->raise(device->context, DEVICE_VECTOR_RESULT);
+	pthread_mutex_lock(&device->lock);
 }
 
 /* Begins to read the console of a VM that was just started in debug mode. */
 static int open_console(struct device *device, struct slot *slot)
 {
-	int fd = device->vm->console(slot->vm);
+	int fd = vm_keeper_console(slot->keeper);
 
 	if (fd < 0)
 		return fd == -ENOTCONN ? 0 : fd;
@@ -104,8 +99,149 @@ static int open_console(struct device *device, struct slot *slot)
 	return slot->console ? 0 : -errno;
 }
 
-/* Starts the VM of a slot; the lock is given up, as reading and checking an image takes its time. */
-static int start_vm(struct device *device, struct slot *slot)
+/* Its start has failed, and nothing of it is left. Returns the rc. */
+static int undo_start(struct device *device, struct slot *slot, int rc)
+{
+	drop_keeper(device, slot);
+	drop_console(slot);
+	slots_clear_cid(device->slots, slot);
+	slot->state = NE_SLOT_INIT;
+	slot->start_code = 0;
+	return rc;
+}
+
+/* The VM has been started, or not. 0 or the start's rc; -EINPROGRESS: what was started is ended again first. */
+static int begun(struct device *device, struct slot *slot, enum vm_stage stage)
+{
+	struct nefs_error err = { 0 };
+	int result = vm_keeper_outcome(slot->keeper, &err);
+
+	snprintf(slot->explain, sizeof(slot->explain), "%.*s", SLOT_EXPLAIN_SIZE - 1, err.text);
+	if (result)
+		return undo_start(device, slot, result);
+	if (slot->flags & 1)
+		result = open_console(device, slot);
+	if (!result) {
+		slot->state = NE_SLOT_RUNNING;
+		return 0;
+	}
+	if (stage == VM_ENDED)
+		return undo_start(device, slot, result);
+	slot->start_code = result;
+	vm_keeper_kill(slot->keeper);
+	return -EINPROGRESS;
+}
+
+/* The VM has ended. Lock held; given up meanwhile. Returns whether an event is due. */
+static bool ended(struct device *device, struct slot *slot)
+{
+	char how[SLOT_EXPLAIN_SIZE];
+	bool event = slot->state == NE_SLOT_RUNNING;
+
+	if (slot->start_code) {
+		finish_job(device, slot, undo_start(device, slot, slot->start_code));
+		return false;
+	}
+	/* First, so that whoever hears of the end finds all that came before it. */
+	if (slot->console)
+		vm_console_finish(slot->console);
+	vm_keeper_describe_end(slot->keeper, how, sizeof(how));
+	drop_keeper(device, slot);
+	command_slot_died(device, slot, how);
+	if (slot->job != NE_CMD_SLOT_FREE)
+		finish_job(device, slot, 0);
+	return event;
+}
+
+/* What was to be done with the slot after its VM's end. Lock held; given up meanwhile. */
+static void follow_up(struct device *device, struct slot *slot)
+{
+	const struct ne_reply reply = { 0 };
+	bool waits = slot->job == NE_CMD_SLOT_FREE;
+
+	if (!waits && !slot->unowned)
+		return;
+	command_release_slot(device, slot);
+	if (waits)
+		device_answer_waiting(device, &reply);
+}
+
+/* Lock held; given up meanwhile. Returns whether an event is due. */
+static bool take_news(struct device *device, struct slot *slot)
+{
+	enum vm_stage stage = vm_keeper_stage(slot->keeper);
+	bool event = false;
+	int result = 0;
+
+	if (stage == VM_STARTING)
+		return false;
+	if (slot->job == NE_CMD_ENCLAVE_START && !slot->start_code) {
+		result = begun(device, slot, stage);
+		if (result == -EINPROGRESS)
+			return false;
+		if (slot->unowned)
+			command_kill_vm(slot);
+		finish_job(device, slot, result);
+	}
+	if (slot->keeper && stage == VM_ENDED)
+		event = ended(device, slot);
+	if (!slot->keeper)
+		follow_up(device, slot);
+	return event;
+}
+
+static int on_news(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct slot *slot = userdata;
+	struct device *device = slot->device;
+	bool event;
+
+	nefs_bell_silence(fd);
+	pthread_mutex_lock(&device->lock);
+	event = take_news(device, slot);
+	pthread_mutex_unlock(&device->lock);
+	if (event)
+		device->raise(device->context, NE_PCI_VECTOR_EVENT);
+	return 0;
+}
+
+/* The end that follows is nobody's surprise. */
+void command_kill_vm(struct slot *slot)
+{
+	slot->state = NE_SLOT_STOPPED;
+	if (slot->keeper)
+		vm_keeper_kill(slot->keeper);
+}
+
+/* Has the VM's end, if it is not there yet, waited for by a job. 0: it is there. */
+static int await_end(struct device *device, struct slot *slot, uint32_t job)
+{
+	if (slot->keeper && vm_keeper_stage(slot->keeper) == VM_ENDED)
+		ended(device, slot);
+	if (!slot->keeper)
+		return 0;
+	slot->job = job;
+	slot->has_result = false;
+	return -EINPROGRESS;
+}
+
+void command_end_silently(struct device *device, struct slot *slot)
+{
+	snprintf(slot->explain, sizeof(slot->explain), "it was made to stop without an event");
+	command_kill_vm(slot);
+	await_end(device, slot, 0);
+}
+
+void command_release_slot(struct device *device, struct slot *slot)
+{
+	command_kill_vm(slot);
+	drop_keeper(device, slot);
+	drop_console(slot);
+	slots_release(device->slots, slot);
+}
+
+/* Makes the keeper of the slot's VM, which begins to start it. */
+static int make_keeper(struct device *device, struct slot *slot)
 {
 	struct dma_view memory = { 0 };
 	struct nefs_error err = { 0 };
@@ -113,45 +249,51 @@ static int start_vm(struct device *device, struct slot *slot)
 		.cid = slot->cid,
 		.vcpus = (uint32_t)slot->nr_vcpus,
 		.debug = slot->flags & 1,
-		.memory = &memory,
 		.uid = slot->owner,
 		.gid = slot->group,
 	};
-	const struct slot_region *region = slot->regions;
 	NEFS_AUTO_FREE char *vsock = NULL;
-	struct vm *vm = NULL;
-	int result = 0, fd;
+	int result = 0;
 
-	if (device->vsock && asprintf(&vsock, "%s/%" PRIu64 ".sock", device->vsock, slot->cid) < 0)
+	if (device->vsock &&
+		asprintf(&vsock, "%s/%" PRIu64 ".sock", device->vsock, slot->cid) < 0) {
+		vsock = NULL;
 		return -ENOMEM;
-	config.vsock = vsock;
-	for (; !result && region; region = region->next)
-		result = dma_view_append(&memory, &device->dma, region->paddr, region->size);
-	if (!result) {
-		pthread_mutex_unlock(&device->lock);
-		result = device->vm->start(&config, &vm, &err);
-		pthread_mutex_lock(&device->lock);
 	}
+	config.vsock = vsock;
+	for (const struct slot_region *region = slot->regions; !result && region;
+		region = region->next)
+		result = dma_view_append(&memory, &device->dma, region->paddr, region->size);
+	config.memory = &memory;
+	if (!result)
+		result = vm_keeper_new(device->vm, &config, &memory, &slot->keeper, &err);
 	dma_view_clear(&memory);
 	snprintf(slot->explain, sizeof(slot->explain), "%.*s", SLOT_EXPLAIN_SIZE - 1, err.text);
+	return result;
+}
+
+/* Begins to start the VM of a slot: 0 if that is done, or the rc, or -EINPROGRESS. */
+static int start_vm(struct device *device, struct slot *slot)
+{
+	int result = make_keeper(device, slot), fd;
+
 	if (result)
 		return result;
-	slot->vm = vm;
-	slot->state = NE_SLOT_RUNNING;
-	fd = device->vm->pidfd(vm);
-	if (config.debug)
-		result = open_console(device, slot);
-	if (fd >= 0 && !result)
-		result = sd_event_add_io(device->event, &slot->watch, fd, EPOLLIN, on_vm_end, slot);
-	sd_event_source_set_description(slot->watch, "VM end");
+	fd = vm_keeper_news(slot->keeper);
+	if (fd < 0)
+		return begun(device, slot, vm_keeper_stage(slot->keeper));
+	result = sd_event_add_io(device->event, &slot->watch, fd, EPOLLIN, on_news, slot);
+	sd_event_source_set_description(slot->watch, "VM news");
 	if (result < 0) {
-		slot->state = NE_SLOT_INIT;
-		command_end_vm(device, slot);
-		vm_console_free(slot->console);
-		slot->console = NULL;
+		drop_keeper(device, slot);
+		return result;
 	}
-	return result < 0 ? result : 0;
+	slot->job = NE_CMD_ENCLAVE_START;
+	slot->has_result = false;
+	return -EINPROGRESS;
 }
+
+/* ---- the commands ---- */
 
 static int cmd_enclave_start(
 	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
@@ -168,10 +310,10 @@ static int cmd_enclave_start(
 		return result;
 	slot->flags = request->flags;
 	result = start_vm(device, slot);
-	if (result)
-		slots_clear_cid(device->slots, slot);
-	else
+	if (!result)
 		fill_reply(slot, reply);
+	else if (result != -EINPROGRESS)
+		slots_clear_cid(device->slots, slot);
 	return result;
 }
 
@@ -190,13 +332,15 @@ static int cmd_enclave_get_slot(
 static int cmd_enclave_stop(
 	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
+	int result;
+
 	if (slot->state == NE_SLOT_INIT)
 		return -EINVAL;
-	/* First, so that the end that follows is nobody's surprise. */
-	slot->state = NE_SLOT_STOPPED;
-	command_end_vm(device, slot);
-	fill_reply(slot, reply);
-	return 0;
+	command_kill_vm(slot);
+	result = await_end(device, slot, NE_CMD_ENCLAVE_STOP);
+	if (!result)
+		fill_reply(slot, reply);
+	return result;
 }
 
 static int cmd_slot_alloc(
@@ -214,10 +358,20 @@ static int cmd_slot_alloc(
 static int cmd_slot_free(
 	struct device *device, struct slot *slot, const void *payload, struct ne_reply *reply)
 {
+	int result;
+
 	if (slot->state == NE_SLOT_RUNNING)
 		return -EBUSY;
-	command_release_slot(device, slot);
-	return 0;
+	/* Whoever gave up waiting for its start has given up the slot: it must not run without anybody. */
+	if (slot->job) {
+		slot->unowned = true;
+		return -EBUSY;
+	}
+	command_kill_vm(slot);
+	result = await_end(device, slot, NE_CMD_SLOT_FREE);
+	if (!result)
+		command_release_slot(device, slot);
+	return result;
 }
 
 static int cmd_slot_add_mem(
@@ -312,26 +466,52 @@ static int execute(struct device *device, const struct command *command, const v
 		slot = slots_find(device->slots, head->slot_uid);
 		if (!slot)
 			return -ENOENT;
-		if (command->subject == A_NEW_SLOT && slot->state != NE_SLOT_INIT)
+		if (command->subject == A_NEW_SLOT && (slot->state != NE_SLOT_INIT || slot->keeper))
 			return -EBUSY;
 	}
 	return command->execute(device, slot, payload, reply);
 }
 
-void command_execute(
+/* The reply of the slot's last job: DEVICE_CMD_RESULT. */
+static int take_result(struct device *device, const void *payload, struct ne_reply *reply)
+{
+	const struct ne_req_slot *head = payload;
+	struct slot *slot = slots_find(device->slots, head->slot_uid);
+
+	if (!slot || (!slot->job && !slot->has_result))
+		return -ENOENT;
+	if (slot->job)
+		return DEVICE_RC_LATER;
+	*reply = slot->result;
+	slot->has_result = false;
+	return reply->rc;
+}
+
+bool command_execute(
 	struct device *device, uint32_t command, const uint8_t *payload, struct ne_reply *reply)
 {
 	/* Aligned, and all of a request there whatever was written. */
 	uint64_t request[NE_DATA_SIZE / sizeof(uint64_t)];
+	int rc;
 
 	memset(reply, 0, sizeof(*reply));
 	memcpy(request, payload, sizeof(request));
 	if (!device->enabled)
-		reply->rc = -ENODEV;
+		rc = -ENODEV;
+	else if (device->patient && command == DEVICE_CMD_RESULT)
+		rc = take_result(device, request, reply);
 	else if (command >= NE_CMD_MAX || !commands[command].execute)
-		reply->rc = -EINVAL;
+		rc = -EINVAL;
 	else if (device->effect.fail)
-		reply->rc = -device->effect.fail;
+		rc = -device->effect.fail;
 	else
-		reply->rc = execute(device, &commands[command], request, reply);
+		rc = execute(device, &commands[command], request, reply);
+	/* The plan may have any errno in it, but then it has not been executed. */
+	if (rc == -EINPROGRESS && !device->effect.fail) {
+		if (!device->patient)
+			return false;
+		rc = DEVICE_RC_LATER;
+	}
+	reply->rc = rc;
+	return true;
 }

@@ -3,6 +3,7 @@
 #include "device.h"
 #include "device_internal.h"
 #include "vm_console.h"
+#include "vm_keeper.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <nefs/bell.h>
@@ -100,10 +101,20 @@ void device_write(struct device *device, uint64_t offset, const void *data, size
 
 /* ---- the thread ---- */
 
-/*
- * Executes the command and, unless it was abandoned meanwhile, answers it. Lock held; given up to
- * raise the vector.
- */
+/* Unless the command was abandoned meanwhile. Lock held; given up to raise the vector. */
+static void give_reply(struct device *device, const struct ne_reply *reply)
+{
+	if (device->begun != device->serial)
+		return;
+	memset(device->receive, 0, NE_DATA_SIZE);
+	memcpy(device->receive, reply, sizeof(*reply));
+	device->replies++;
+	pthread_mutex_unlock(&device->lock);
+	device->raise(device->context, NE_PCI_VECTOR_REPLY);
+	pthread_mutex_lock(&device->lock);
+}
+
+/* Executes the command and answers it, or leaves it waiting for a VM. Lock held; given up as above. */
 static void answer(struct device *device)
 {
 	struct ne_reply reply;
@@ -111,15 +122,21 @@ static void answer(struct device *device)
 	uint8_t payload[NE_DATA_SIZE];
 
 	memcpy(payload, device->payload, sizeof(payload));
-	command_execute(device, command, payload, &reply);
-	if (device->begun != device->serial)
+	if (command_execute(device, command, payload, &reply))
+		give_reply(device, &reply);
+	else
+		device->waits = true;
+}
+
+void device_answer_waiting(struct device *device, const struct ne_reply *reply)
+{
+	if (!device->waits)
 		return;
-	memset(device->receive, 0, NE_DATA_SIZE);
-	memcpy(device->receive, &reply, sizeof(reply));
-	device->replies++;
-	pthread_mutex_unlock(&device->lock);
-	device->raise(device->context, NE_PCI_VECTOR_REPLY);
-	pthread_mutex_lock(&device->lock);
+	device->waits = false;
+	give_reply(device, reply);
+	/* The next one, if it was written already: not here, amid what a slot is told. */
+	if (device->rung)
+		nefs_bell_ring(device->doorbell);
 }
 
 static int on_delay(sd_event_source *source, uint64_t usec, void *userdata)
@@ -154,15 +171,15 @@ static void begin_command(struct device *device)
 	answer(device);
 }
 
-/* Lock held. */
+/* Lock held; given up meanwhile. */
 static void free_all_slots(struct device *device)
 {
-	for (size_t i = slots_count(device->slots); i-- > 0;) {
-		struct slot *slot = slots_at(device->slots, i);
-
-		slot->state = NE_SLOT_STOPPED;
-		command_release_slot(device, slot);
-	}
+	/* All before the first is waited for. */
+	for (size_t i = slots_count(device->slots); i-- > 0;)
+		command_kill_vm(slots_at(device->slots, i));
+	for (size_t i = slots_count(device->slots); i-- > 0;)
+		command_release_slot(device, slots_at(device->slots, i));
+	device->waits = false;
 }
 
 /* NE_ENABLE was written 0: back to how the device came to the world, but for its uids. Lock held. */
@@ -195,7 +212,7 @@ static bool crash_slots(struct device *device)
 			command_end_silently(device, slot);
 			continue;
 		}
-		if (slot->vm && device->vm->crash(slot->vm))
+		if (slot->keeper && vm_keeper_crash(slot->keeper))
 			continue; /* its end comes as an event of its own */
 		command_slot_died(device, slot, "it was made to crash by sim/crash");
 		event = true;
@@ -215,7 +232,7 @@ static int on_doorbell(sd_event_source *source, int fd, uint32_t revents, void *
 		sd_event_exit(device->event, 0);
 	if (device->disable)
 		reset(device);
-	if (device->rung)
+	if (device->rung && !device->waits)
 		begin_command(device);
 	event = crash_slots(device);
 	if (device->spurious) {
@@ -443,6 +460,13 @@ int device_set_vsock(struct device *device, const char *directory)
 	device->vsock = copy;
 	pthread_mutex_unlock(&device->lock);
 	return 0;
+}
+
+void device_set_patient(struct device *device)
+{
+	pthread_mutex_lock(&device->lock);
+	device->patient = true;
+	pthread_mutex_unlock(&device->lock);
 }
 
 void device_set_regions_max(struct device *device, uint64_t max)

@@ -4,7 +4,7 @@
  * interrupt vectors, memory reached by DMA. It knows nothing of ioctls, files or FUSE; the
  * simulated driver and the vfio-user server both drive this one.
  *
- * A thread of its own executes the commands, one at a time. All functions may be called from any
+ * A thread of its own executes the commands, one at a time; it does no I/O, which is each VM's thread's. All functions may be called from any
  * thread and return soon. Whatever a driver writes is answered by an error rc at worst.
  */
 #ifndef NEFS_SIM_DEVICE_H
@@ -15,6 +15,15 @@
 #include <nefs/ne_pci.h>
 
 struct device;
+
+/*
+ * Beside the registers' own, if device_set_patient says so: the rc of a command that waits for a VM, the command
+ * (its payload a slot's uid) that gives the reply of the last such one of that slot, or this rc once more, and the
+ * vector that says that one can be had. No errno and no number of a real device is like these.
+ */
+#define DEVICE_RC_LATER	     (-4096)
+#define DEVICE_CMD_RESULT    0x100
+#define DEVICE_VECTOR_RESULT 2
 
 /* Raises an interrupt vector (NE_PCI_VECTOR_*); called from the device's thread, without locks. */
 typedef void (*device_raise)(void *context, unsigned int vector);
@@ -66,6 +75,12 @@ char *device_slots(struct device *device);
  * device with this CID. Copied. -ENOMEM. To be called before a driver uses the device.
  */
 int device_set_vsock(struct device *device, const char *directory);
+
+/*
+ * A command that waits for a VM is no longer under way meanwhile: it is answered by DEVICE_RC_LATER, and others can be
+ * given. As it is, a device has one command at a time. Before a driver uses the device.
+ */
+void device_set_patient(struct device *device);
 
 /* The most memory regions that a slot takes; 512 without this. Before a driver uses the device. */
 void device_set_regions_max(struct device *device, uint64_t max);

@@ -32,6 +32,8 @@ struct device {
 	uint8_t send[NE_DATA_SIZE];
 	uint8_t receive[NE_DATA_SIZE];
 
+	bool patient;	 /* device_set_patient */
+	bool waits;	 /* the command under way waits for a VM */
 	bool rung;	 /* a command has been written and not begun */
 	uint64_t serial; /* of the last command; one more with all that makes it obsolete */
 	uint64_t begun;	 /* serial of the command under way, or of the last one */
@@ -51,16 +53,22 @@ struct device {
 };
 
 /*
- * Executes a command, device thread, lock held (given up while a VM starts or ends). Fills *reply.
+ * Executes a command, device thread, lock held. Fills *reply and returns true; or returns false: the slot's job
+ * is to be waited for.
  */
-void command_execute(
+bool command_execute(
 	struct device *device, uint32_t command, const uint8_t *payload, struct ne_reply *reply);
 
-/* Ends a slot's VM, if it has one. Device thread, lock held (given up meanwhile). */
-void command_end_vm(struct device *device, struct slot *slot);
+/* A command that command_execute has left waiting is done. Device thread, lock held (given up meanwhile). */
+void device_answer_waiting(struct device *device, const struct ne_reply *reply);
 
-/* Ends its VM and console and takes everything back. As above. */
+/*
+ * Takes a slot with all it has back. Device thread, lock held (given up while a VM is ended, which is waited for).
+ */
 void command_release_slot(struct device *device, struct slot *slot);
+
+/* Begins to end its VM, if it has one. Device thread, lock held. */
+void command_kill_vm(struct slot *slot);
 
 /* The slot's enclave ends here and now, and no event says so. As above. */
 void command_end_silently(struct device *device, struct slot *slot);

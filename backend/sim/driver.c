@@ -48,7 +48,7 @@ static void free_enclave(struct sim *sim, struct enclave_fd *enclave)
 	int failed = 0;
 
 	if (enclave->state == ENCLAVE_RUNNING)
-		failed = request_slot(sim, NE_CMD_ENCLAVE_STOP, enclave->slot_uid, &reply);
+		failed = request_slot_long(sim, NE_CMD_ENCLAVE_STOP, enclave->slot_uid, &reply);
 	if (!failed)
 		failed = request_slot(sim, NE_CMD_SLOT_FREE, enclave->slot_uid, &reply);
 	/*
@@ -71,16 +71,23 @@ static void free_enclave(struct sim *sim, struct enclave_fd *enclave)
 	free(enclave);
 }
 
-static void put_enclave(struct sim *sim, struct enclave_fd *enclave)
+/* True: that was the last, and the enclave is to be freed. */
+static bool drop_enclave(struct sim *sim, struct enclave_fd *enclave, unsigned int refs)
 {
 	bool last;
 
 	pthread_mutex_lock(&sim->lock);
-	last = --enclave->refs == 0;
+	enclave->refs -= refs;
+	last = enclave->refs == 0;
 	if (last)
 		LIST_REMOVE(enclave, siblings);
 	pthread_mutex_unlock(&sim->lock);
-	if (last)
+	return last;
+}
+
+static void put_enclave(struct sim *sim, struct enclave_fd *enclave)
+{
+	if (drop_enclave(sim, enclave, 1))
 		free_enclave(sim, enclave);
 }
 
@@ -150,7 +157,14 @@ static bool check_enclave(struct sim *sim, struct enclave_fd *enclave)
 	struct ne_reply reply;
 	bool told;
 
-	pthread_mutex_lock(&enclave->lock);
+	/*
+	 * Not for as long as a start takes: others would not hear of theirs. The ioctl that is under way has the event
+	 * raised anew; in this order, so that it does.
+	 */
+	atomic_store(&enclave->passed_over, true);
+	if (pthread_mutex_trylock(&enclave->lock))
+		return true;
+	atomic_store(&enclave->passed_over, false);
 	/* An error has no state in it and counts as a change, as on Linux; only silence does not. */
 	if (enclave->state == ENCLAVE_RUNNING &&
 		request_slot(sim, NE_CMD_SLOT_INFO, enclave->slot_uid, &reply) != -ETIMEDOUT &&
@@ -264,6 +278,7 @@ static void sim_close(struct ne_dev *dev, int fd)
 {
 	struct sim *sim = sim_of(dev);
 	struct enclave_fd *enclave = get_enclave(sim, fd);
+	bool last;
 
 	if (!enclave) {
 		close(fd);
@@ -273,9 +288,12 @@ static void sim_close(struct ne_dev *dev, int fd)
 	pthread_mutex_lock(&sim->lock);
 	tdelete(enclave, &sim->by_fd, compare_fds);
 	pthread_mutex_unlock(&sim->lock);
-	put_enclave(sim, enclave); /* get_enclave's */
-	put_enclave(sim, enclave); /* NE_CREATE_VM's */
+	/* get_enclave's and NE_CREATE_VM's */
+	last = drop_enclave(sim, enclave, 2);
 	pthread_mutex_unlock(&sim->scan);
+	/* Its VM may take its time to end, and is nobody else's to wait for. */
+	if (last)
+		free_enclave(sim, enclave);
 }
 
 static int sim_node(struct ne_dev *dev)
@@ -362,6 +380,7 @@ static void sim_destroy(struct ne_dev *dev)
 	pthread_mutex_destroy(&sim->request);
 	pthread_cond_destroy(&sim->reply);
 	pthread_cond_destroy(&sim->event);
+	pthread_cond_destroy(&sim->result);
 	free(sim);
 }
 
@@ -418,6 +437,7 @@ static void init_locks(struct sim *sim)
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&sim->reply, &monotonic);
 	pthread_cond_init(&sim->event, &monotonic);
+	pthread_cond_init(&sim->result, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 }
 
@@ -449,6 +469,7 @@ int sim_dev_new(const struct sim_options *options, struct ne_dev **dev, struct n
 		options->vm_none ? &vm_none : &vm_qemu, request_interrupt, sim, &sim->device, err);
 	if (failed)
 		goto free_cpus;
+	device_set_patient(sim->device);
 	failed = device_dma_map(
 		sim->device, MEMORY_BASE, memory_span(sim->memory), memory_fd(sim->memory), 0);
 	if (!failed)

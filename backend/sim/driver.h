@@ -12,6 +12,7 @@
 #include "memory.h"
 #include "sim.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 enum enclave_fd_state {
@@ -34,6 +35,7 @@ struct enclave_fd {
 	int fd;				 /* of hang_up_new */
 	unsigned int refs;		 /* sim->lock */
 	pid_t owner;			 /* the process of NE_CREATE_VM */
+	atomic_bool passed_over; /* an event was not looked into, as an ioctl was under way */
 	uint64_t slot_uid;
 	uint64_t regions_max;
 
@@ -61,6 +63,8 @@ struct sim {
 	pthread_mutex_t irq;	 /* event_raised, closing */
 	pthread_cond_t reply;
 	pthread_cond_t event;
+	pthread_cond_t result;
+	uint64_t results; /* how often some command's that took its time could be had */
 	bool event_raised;
 	bool closing;
 	pthread_t event_thread;
@@ -83,7 +87,16 @@ struct sim {
 int request_send(struct sim *sim, uint32_t command, const void *payload, size_t size,
 	struct ne_reply *reply);
 
-/* The same for a payload that is a slot uid alone. */
+/*
+ * The same for a command that may take a VM's time: others are sent meanwhile. slot_uid is whose it is.
+ */
+int request_send_long(struct sim *sim, uint32_t command, uint64_t slot_uid, const void *payload,
+	size_t size, struct ne_reply *reply);
+
+/* ... for a payload that is a slot uid alone. */
+int request_slot_long(struct sim *sim, uint32_t command, uint64_t slot_uid, struct ne_reply *reply);
+
+/* The same as request_send for such a payload. */
 int request_slot(struct sim *sim, uint32_t command, uint64_t slot_uid, struct ne_reply *reply);
 
 /* The vectors' handler, for device_new. */

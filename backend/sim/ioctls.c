@@ -162,7 +162,8 @@ static int start_enclave(struct sim *sim, struct enclave_fd *enclave, uint64_t a
 		return -NE_ERR_FULL_CORES_NOT_USED;
 	request.enclave_cid = info.enclave_cid;
 	request.flags = info.flags;
-	result = request_send(sim, NE_CMD_ENCLAVE_START, &request, sizeof(request), &reply);
+	result = request_send_long(
+		sim, NE_CMD_ENCLAVE_START, enclave->slot_uid, &request, sizeof(request), &reply);
 	if (result)
 		return result;
 	enclave->state = ENCLAVE_RUNNING;
@@ -189,5 +190,7 @@ int enclave_ioctl(
 		if (ioctls[i].request == request)
 			result = ioctls[i].handler(sim, enclave, argument);
 	pthread_mutex_unlock(&enclave->lock);
+	if (atomic_exchange(&enclave->passed_over, false))
+		request_interrupt(sim, NE_PCI_VECTOR_EVENT);
 	return result;
 }

@@ -13,6 +13,9 @@ void request_interrupt(void *context, unsigned int vector)
 	pthread_mutex_lock(&sim->irq);
 	if (vector == NE_PCI_VECTOR_REPLY) {
 		pthread_cond_signal(&sim->reply);
+	} else if (vector == DEVICE_VECTOR_RESULT) {
+		sim->results++;
+		pthread_cond_broadcast(&sim->result);
 	} else {
 		sim->event_raised = true;
 		pthread_cond_signal(&sim->event);
@@ -73,4 +76,53 @@ int request_slot(struct sim *sim, uint32_t command, uint64_t slot_uid, struct ne
 	const struct ne_req_slot payload = { .slot_uid = slot_uid };
 
 	return request_send(sim, command, &payload, sizeof(payload), reply);
+}
+
+static uint64_t result_count(struct sim *sim)
+{
+	uint64_t count;
+
+	pthread_mutex_lock(&sim->irq);
+	count = sim->results;
+	pthread_mutex_unlock(&sim->irq);
+	return count;
+}
+
+/* Waits until there are more of them than *seen, and counts those. 0 or -ETIMEDOUT. */
+static int wait_for_result(struct sim *sim, uint64_t *seen, const struct timespec *until)
+{
+	int waited = 0;
+
+	pthread_mutex_lock(&sim->irq);
+	while (sim->results == *seen && !waited)
+		waited = pthread_cond_timedwait(&sim->result, &sim->irq, until);
+	if (sim->results != *seen)
+		waited = 0;
+	*seen = sim->results;
+	pthread_mutex_unlock(&sim->irq);
+	return waited ? -ETIMEDOUT : 0;
+}
+
+int request_send_long(struct sim *sim, uint32_t command, uint64_t slot_uid, const void *payload,
+	size_t size, struct ne_reply *reply)
+{
+	const struct timespec until = nefs_deadline_ms(sim->reply_timeout_ms);
+	uint64_t seen = result_count(sim);
+	int result = request_send(sim, command, payload, size, reply);
+
+	while (result == DEVICE_RC_LATER) {
+		result = wait_for_result(sim, &seen, &until);
+		if (!result)
+			result = request_slot(sim, DEVICE_CMD_RESULT, slot_uid, reply);
+		else
+			memset(reply, 0, sizeof(*reply));
+	}
+	return result;
+}
+
+int request_slot_long(struct sim *sim, uint32_t command, uint64_t slot_uid, struct ne_reply *reply)
+{
+	const struct ne_req_slot payload = { .slot_uid = slot_uid };
+
+	return request_send_long(sim, command, slot_uid, &payload, sizeof(payload), reply);
 }

@@ -12,6 +12,8 @@
 #ifndef NEFS_SIM_SLOTS_H
 #define NEFS_SIM_SLOTS_H
 
+#include <nefs/ne_pci.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -30,7 +32,7 @@
 
 struct device;
 struct vm_console;
-struct vm;
+struct vm_keeper;
 
 /* A region of memory that a slot owns; a link of the slot's list, in the order of adding. */
 struct slot_region {
@@ -53,12 +55,17 @@ struct slot {
 	uint32_t *vcpu_ids; /* those that SLOT_ADD_VCPU named */
 	size_t vcpu_id_count;
 	size_t vcpu_id_room;
-	struct vm *vm; /* from a successful start to SLOT_FREE, even if it has ended */
-	uid_t owner;   /* VM_NO_OWNER: nobody has said whose it is */
+	struct vm_keeper *keeper; /* of its VM, from the command to start it to its end */
+	uint32_t job;		  /* the command that waits for the VM (enum ne_command), or 0 */
+	int start_code;	 /* the VM ends because it could not be used: its start's rc, or 0 */
+	bool unowned;	 /* whoever wanted it started has given up: it ends when it has been */
+	bool has_result; /* of the last job, and nobody has asked for it yet */
+	struct ne_reply result;
+	uid_t owner; /* VM_NO_OWNER: nobody has said whose it is */
 	gid_t group;
 	struct device *device;
 	struct vm_console *console;	 /* of a start in debug mode, to SLOT_FREE; or NULL */
-	sd_event_source *watch;		 /* of the VM's end */
+	sd_event_source *watch;		 /* of the VM's news */
 	char explain[SLOT_EXPLAIN_SIZE]; /* its last failure or end, in words; "" without */
 };
 
@@ -67,7 +74,7 @@ struct slots;
 /* NULL: out of memory. */
 struct slots *slots_new(void);
 
-/* Frees all slots (their vm must be NULL) and the table. NULL is allowed. */
+/* Frees all slots (without a VM) and the table. NULL is allowed. */
 void slots_free(struct slots *slots);
 
 /* The most regions that slots take that are allocated from now on. */
@@ -86,7 +93,7 @@ struct slot *slots_find_cid(const struct slots *slots, uint64_t cid);
 /* A new slot without anything. -ENOSPC (SLOT_COUNT_MAX), -ENOMEM. */
 int slots_alloc(struct slots *slots, struct slot **slot);
 
-/* Takes everything back and frees the slot, whose vm must be NULL. */
+/* Takes everything back and frees the slot, which has no VM. */
 void slots_release(struct slots *slots, struct slot *slot);
 
 /*

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The enclave itself, as the device sees it: something that is started from memory, may end by
- * itself, and can be killed. Only the device's thread calls these.
+ * itself, and can be killed. Only the thread that has started a VM calls the others for it (vm_keeper.h).
  */
 #ifndef NEFS_SIM_VM_H
 #define NEFS_SIM_VM_H
@@ -30,6 +30,7 @@ struct vm;
 
 struct vm_ops {
 	const char *name; /* as in -o sim_vm= */
+	bool instant;	  /* there is nothing in it to wait for */
 	/* Boots it. The code is what the device answers: ENOENT (no QEMU), EINVAL (no EIF), ... */
 	int (*start)(const struct vm_config *config, struct vm **vm, struct nefs_error *err);
 	/* Readable once it has ended by itself; -1: it never does. Stays the vm's. */

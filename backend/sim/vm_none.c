@@ -38,6 +38,7 @@ static bool none_crash(struct vm *vm)
 
 const struct vm_ops vm_none = {
 	.name = "none",
+	.instant = true,
 	.start = none_start,
 	.pidfd = none_pidfd,
 	.describe_end = none_describe_end,

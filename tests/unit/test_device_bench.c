@@ -21,7 +21,7 @@ static void on_raise(void *context, unsigned int vector)
 {
 	struct bench *bench = context;
 
-	require(vector < NE_PCI_VECTORS, "one of two vectors");
+	require(vector <= DEVICE_VECTOR_RESULT, "one of three vectors");
 	pthread_mutex_lock(&bench->lock);
 	bench->vectors[vector]++;
 	pthread_cond_broadcast(&bench->raised);

@@ -17,7 +17,7 @@ struct bench {
 	int memory; /* the memfd */
 	pthread_mutex_t lock;
 	pthread_cond_t raised;
-	unsigned int vectors[NE_PCI_VECTORS]; /* how often each was raised */
+	unsigned int vectors[DEVICE_VECTOR_RESULT + 1]; /* how often each was raised */
 };
 
 /* Makes a device, enabled or not. Every failure ends the test. */
