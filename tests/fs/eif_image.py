@@ -2,6 +2,7 @@
 """Enclave images small enough for thousands of starts (docs/facts/eif.md §1-3)."""
 import hashlib
 import json
+import os
 import struct
 import zlib
 
@@ -59,6 +60,21 @@ def patched(image, offset, data):
 def padded(size):
     """A valid image of at least `size` bytes."""
     return build(ramdisks=(b"RAMDISK1", bytes(range(256)) * (size // 256 + 1)))
+
+
+# An image of this size takes minutes to read, and no bytes on the disk; one that no machine holds is not read at all.
+MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+LARGE = min(MACHINE // 2, 16 << 30) & -(2 << 20)
+
+
+def sparse_head(size):
+    """The beginning of an image of so many bytes, the rest of which are zeros. Its CRC is wrong: known at its end."""
+    small = build(ramdisks=(b"",))
+    ramdisk = size - len(small)
+    image = bytearray(small)
+    struct.pack_into(">Q", image, 284 + 8 * 3, ramdisk)  # its size in the header, and in its own
+    struct.pack_into(">Q", image, len(small) - 8, ramdisk)
+    return bytes(image)
 
 
 def measurements(kernel=None, cmdline=b"console=ttyS0", ramdisks=(b"RAMDISK1", b"RAMDISK2")):

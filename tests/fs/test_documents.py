@@ -3,6 +3,7 @@
 What the documents show is what happens: the sessions of README.md and nefs(5), typed into a shell, and the tables of
 files in docs/interface.md, held against a mount.
 """
+import grp
 import os
 import re
 import stat
@@ -58,7 +59,7 @@ def pattern(shown):
 class Shell:
     """A bash in which sessions are typed, in a directory with an image."""
 
-    def __init__(self, folder, mount):
+    def __init__(self, folder, mount, **user):
         self.root = mount.root
         path = os.pathsep.join([os.path.dirname(eif_binary() or ""), os.environ["PATH"]])
         for name, data in (("web.eif", eif_image.SMALL), ("vmlinuz", eif_image.bzimage()),
@@ -67,7 +68,7 @@ class Shell:
                 file.write(data)
         self.child = subprocess.Popen(
             ["bash"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, env={**os.environ, "HOME": folder, "LC_ALL": "C", "PATH": path})
+            text=True, env={**os.environ, "HOME": folder, "LC_ALL": "C", "PATH": path}, **user)
 
     def type(self, command):
         """What somebody sees who types this."""
@@ -148,6 +149,56 @@ def test_the_poller(running, name, file):
         poller.communicate()
 
 
+# ---- Several users ----
+
+USERS = {"alice": 20001, "bob": 20002, "carol": 20003}
+# A group that is on each machine, and who is in it here.
+TEAM, MEMBERS = grp.getgrgid(65534), ("alice", "bob")
+
+
+def by_prompt(lines):
+    """[(whose prompt it is typed at, command, the lines that it prints)] of a session of several users."""
+    found = []
+    for line in lines:
+        prompt = re.match(r"(#|\w+\$) ", line)
+        if prompt:
+            found.append((prompt[1].rstrip("$"), line[prompt.end():], []))
+        elif found:
+            found[-1][2].append(line)
+    return found
+
+
+def named(text, words):
+    """With one word in place of the other."""
+    return re.sub(r"\b(?:{})\b".format("|".join(words)), lambda match: str(words[match[0]]), text)
+
+
+@pytest.mark.sim
+@pytest.mark.skipif(os.getuid() != 0, reason="needs several users")
+def test_the_sessions_of_several_users(new_mount):
+    """docs/operations.md; its users are numbers here, and its group another."""
+    mount = new_mount(f"group={TEAM.gr_name}", "user_enclaves=4")
+    home = os.path.join(mount.top, "home")
+    os.mkdir(home)
+    shells = {"#": Shell(home, mount)}
+    shells.update((name, Shell(home, mount, user=uid, group=uid,
+                              extra_groups=[TEAM.gr_gid] if name in MEMBERS else []))
+                  for name, uid in USERS.items())
+    words = {**USERS, "nitro": TEAM.gr_name}
+    typed = 0
+    try:
+        for lines in blocks("docs/operations.md"):
+            for who, command, shown in by_prompt(lines):
+                got = shells[who].type(named(command, words))
+                wanted = "\n".join(pattern(named(line, words)) for line in shown)
+                assert re.fullmatch(wanted, got.rstrip("\n")), f"{who} {command}\nshows {shown}\nand prints {got}"
+                typed += 1
+    finally:
+        for shell in shells.values():
+            shell.end()
+    assert typed > 20
+
+
 # ---- Tables ----
 
 def rows(heading):
@@ -181,3 +232,15 @@ def test_the_table_names_each_file_of_the_root(mount):
     for name, mode in told.items():
         if not name.endswith(".1"):
             assert stat.S_IMODE(os.stat(mount.path(name)).st_mode) == mode, name
+
+
+# ---- Tests that documents name ----
+
+def test_the_tests_that_hold_a_promise_are_there():
+    """docs/SECURITY.md names a file, and behind it tests of that, or what they are called with."""
+    named = re.findall(r"(tests/[\w/.]+)((?:,? `\w+`)+)", read("docs/SECURITY.md"))
+    assert len(named) > 10
+    for file, names in named:
+        text = read(file) + (read("tests/hostile/abuses.py") if "hostile" in file else "")
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"(?m)^def {name}\(", text), f"{file} has no {name}"

@@ -6,7 +6,6 @@ nobody any more. How far nefs gets in an image is seen by the bytes that it read
 import grp
 import os
 import signal
-import struct
 
 import eif_image
 import pytest
@@ -16,26 +15,15 @@ from nefs_mount import Enclave
 pytestmark = [pytest.mark.sim, pytest.mark.skipif(os.getuid() != 0, reason="needs two users")]
 
 OTHER = NOBODY - 1
-MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-LARGE = min(MACHINE // 2, 16 << 30) & -(2 << 20)  # minutes of reading for a test, and no bytes on the disk
+MACHINE, LARGE = eif_image.MACHINE, eif_image.LARGE
 SOME = LARGE // 4                                # far more than is read in time by who looks at the flag
-
-
-def sparse_head(size):
-    """The beginning of an image of so many bytes, the rest of which are zeros. Its CRC is wrong: known at its end."""
-    small = eif_image.build(ramdisks=(b"",))
-    ramdisk = size - len(small)
-    image = bytearray(small)
-    struct.pack_into(">Q", image, 284 + 8 * 3, ramdisk)  # its size in the header, and in its own
-    struct.pack_into(">Q", image, len(small) - 8, ramdisk)
-    return bytes(image)
 
 
 def write_sparse(path, size):
     """As cp --sparse does it."""
     fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
     try:
-        head = sparse_head(size)
+        head = eif_image.sparse_head(size)
         assert os.write(fd, head) == len(head)
         os.ftruncate(fd, size)
     finally:
@@ -167,7 +155,7 @@ def test_more_memory_than_there_is(crowded):
     enclave = crowded.enclave().ready(image=None, memory=b"1T")
     fd = os.open(enclave.path("image"), os.O_WRONLY)
     try:
-        head = sparse_head(LARGE)
+        head = eif_image.sparse_head(LARGE)
         os.write(fd, head)
         os.ftruncate(fd, LARGE)
         os.close(os.open(enclave.path("image"), os.O_RDONLY))

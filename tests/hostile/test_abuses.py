@@ -69,7 +69,7 @@ class Pair:
             raise
 
     def mounted(self, *options):
-        mount = Mount(f"group={grp.getgrgid(GROUP).gr_name}", *options)
+        mount = Mount(f"group={grp.getgrgid(GROUP).gr_name}", "sim_memory=20G", *options)
         self.mounts.append(mount)
         Child(prepare, mount, uid=VICTIM, groups=[GROUP]).result()
         return mount
