@@ -294,6 +294,7 @@ static void begin_next(struct spool_file *file)
 	job->work.done = job_done;
 	job->work.what = "the spool's disk";
 	job->work.owner = file->owner;
+	job->work.lane = WORK_SPOOL;
 	if (workers && !is_quick(job)) {
 		workers_submit(workers, &job->work);
 		return;

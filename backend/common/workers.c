@@ -34,6 +34,7 @@ static const struct lane_kind {
 } kinds[WORK_LANES] = {
 	/* An eighth: a user with eight slow starts hardly minds, and it takes eleven such to fill it. */
 	[WORK_DATA] = { .share = 8 },
+	[WORK_SPOOL] = { .share = 8 },
 	/* For as long as images are large; more than two for each user make none of them faster. */
 	[WORK_REPORT] = { .share = 32 },
 	[WORK_RELEASE] = { .share = 8 },

@@ -34,9 +34,11 @@ struct log;
 struct workers;
 
 enum work_lane {
-	/* Somebody waits for it: a start, a write. Its data or its device may make it long. */
+	/* A start: its image or its device may make it long. */
 	WORK_DATA,
-	/* Reads a whole image for what is told of it, for minutes: nobody's start or write is behind that. */
+	/* A request of the spool's disk: the kernel holds locks meanwhile, so it is behind no start. */
+	WORK_SPOOL,
+	/* Reads a whole image for what is told of it, for minutes: nobody's start is behind that. */
 	WORK_REPORT,
 	/* Gives back: a stop, the end of a failed start, a file's pages. Its device may make it long. */
 	WORK_RELEASE,

@@ -332,7 +332,7 @@ static void shut_lane(struct gate *gate, enum work_lane lane)
 
 static void shut(struct gate *gate)
 {
-	shut_lane(gate, WORK_DATA);
+	shut_lane(gate, WORK_SPOOL);
 }
 
 /* Lets the worker go, and waits until it has nothing more to do. */

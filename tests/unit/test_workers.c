@@ -447,7 +447,7 @@ static void test_hog(void)
 	static const struct {
 		enum work_lane lane;
 		int share;
-	} rows[] = { { WORK_DATA, 8 }, { WORK_REPORT, 2 }, { WORK_RELEASE, 8 } };
+	} rows[] = { { WORK_DATA, 8 }, { WORK_SPOOL, 8 }, { WORK_REPORT, 2 }, { WORK_RELEASE, 8 } };
 	static struct job hogs[64];
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
