@@ -234,8 +234,14 @@ static int check_unlink(struct directory *directory, const char *name, struct ne
 
 static int chown_enclave(struct directory *directory, uid_t uid)
 {
-	return quota_chown(
-		&directory->tree->quota, uid, QUOTA_ENCLAVES, &enclave_of(directory)->user, NULL);
+	struct enclave *enclave = enclave_of(directory);
+	int failed =
+		quota_chown(&directory->tree->quota, uid, QUOTA_ENCLAVES, &enclave->user, NULL);
+
+	/* There is memory for the user by now. */
+	if (!failed)
+		failed = text_log_chown(&enclave->journal, uid);
+	return failed ? failed : text_log_chown(&enclave->console, uid);
 }
 
 static void drop_requests(struct directory *directory)

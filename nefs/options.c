@@ -26,6 +26,8 @@
 /* What a user may have if no option says otherwise. */
 #define USER_ENCLAVES 256
 #define USER_FILES    1024
+/* Of nefs's own memory, for journals and consoles: those of 16 enclaves may be full. No refusal, and no option. */
+#define USER_TEXT (32U << 20)
 
 /* Of a mount point in its spool directory's name, which has 255 bytes at most. */
 #define SPOOL_NAME_MAX 200U
@@ -195,6 +197,7 @@ static int check_bounds(struct options *options, struct nefs_error *err)
 
 	each[QUOTA_ENCLAVES] = USER_ENCLAVES;
 	each[QUOTA_FILES] = USER_FILES;
+	each[QUOTA_TEXT] = USER_TEXT;
 	options->default_user_bytes = !bytes;
 	failed = find_bound("user_enclaves", options->user_enclaves, &each[QUOTA_ENCLAVES], err);
 	if (!failed)

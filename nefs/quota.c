@@ -21,6 +21,7 @@ static const struct kind {
 	[QUOTA_ENCLAVES] = { "enclaves", "user_enclaves", "remove some (rmdir)" },
 	[QUOTA_FILES] = { "open and staged files", "user_files", "close or remove some" },
 	[QUOTA_BYTES] = { "bytes of images and staged files", "user_bytes", "remove some" },
+	[QUOTA_TEXT] = { "bytes of journals and consoles", "user_enclaves", "remove some" },
 	[QUOTA_PARKED] = { "requests that wait", "user_files", "end some" },
 	[QUOTA_FDS] = { "images and staged files", NULL, "close or remove some" },
 };

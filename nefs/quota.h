@@ -20,7 +20,8 @@ enum quota_kind {
 	QUOTA_FILES,	/* open files, by who opened them, and staged ones, by their owner */
 	QUOTA_BYTES, /* of the spool directory as its filesystem counts them, by the file's owner */
 	QUOTA_PARKED, /* requests that wait, by who made them */
-	QUOTA_FDS,    /* files in the spool directory: each takes one of nefs's own fds */
+	QUOTA_TEXT, /* bytes of nefs's own memory: journals and consoles, by the enclave's owner */
+	QUOTA_FDS,  /* files in the spool directory: each takes one of nefs's own fds */
 	QUOTA_KINDS
 };
 

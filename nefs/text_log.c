@@ -29,6 +29,7 @@ static void give_back_text(struct text_segment *segment)
 {
 	struct text_log *log = segment->log;
 
+	quota_release(log->user, QUOTA_TEXT, segment->room);
 	if (log->limits->reserved && !log->spare)
 		log->spare = segment->text;
 	else
@@ -45,7 +46,7 @@ static char *reserve(size_t size)
 	return text ? memset(text, '\n', size) : NULL;
 }
 
-/* Room for so many bytes more, which are within the limit. */
+/* Room for so many bytes more, which are within the limit. False: no memory, or its owner has too much. */
 static bool make_room(struct text_segment *segment, size_t size)
 {
 	struct text_log *log = segment->log;
@@ -64,9 +65,16 @@ static bool make_room(struct text_segment *segment, size_t size)
 		room *= 2;
 	if (room > log->limits->bytes)
 		room = log->limits->bytes;
-	text = realloc(segment->text, room);
-	if (!text)
+	if (room > TEXT_LOG_FREE && quota_charge(log->user, QUOTA_TEXT, room - segment->room, NULL))
 		return false;
+	text = realloc(segment->text, room);
+	if (!text) {
+		if (room > TEXT_LOG_FREE)
+			quota_release(log->user, QUOTA_TEXT, room - segment->room);
+		return false;
+	}
+	if (room <= TEXT_LOG_FREE)
+		quota_adjust(log->user, QUOTA_TEXT, segment->room, room);
 	segment->text = text;
 	segment->room = room;
 	return true;
@@ -246,14 +254,14 @@ static void drop(struct text_segment *segment)
 	node_check_idle(&segment->node);
 }
 
-/* Whoever collects files that are open and have no name gets no more than this of the memory. */
-static void bound_open_ones(struct text_log *log)
+/* Whoever collects files that are open and have no name gets no more than these of the memory. */
+static void bound_open_ones(struct text_log *log, unsigned int most)
 {
 	struct text_segment *segment;
 	unsigned int kept = 0;
 
 	LIST_FOREACH(segment, &log->segments, siblings)
-	if (!segment->node.name && segment->text && ++kept > TEXT_LOG_OPEN_MAX)
+	if (!segment->node.name && segment->text && ++kept > most)
 		give_back_text(segment);
 }
 
@@ -275,13 +283,15 @@ int text_log_init(struct text_log *log, struct directory *directory,
 	SLIST_INSERT_HEAD(&directory->fixed, &log->name, siblings);
 	log->stream = stream;
 	LIST_INIT(&log->segments);
+	log->user = NULL;
 	LIST_INSERT_HEAD(&directory->logs, log, siblings);
 	/* It is made with its directory: one look at the clock serves both. */
 	set_up_segment(log, first, &like, &directory->node.mtime);
 	log->current = first;
 	give_names(log);
 	if (!limits->reserved)
-		return 0;
+		return quota_user_get(
+			&directory->tree->quota, directory->node.uid, &log->user, NULL);
 	log->spare = reserve(limits->bytes);
 	if (!log->spare || !make_room(first, limits->bytes))
 		return -ENOMEM;
@@ -323,7 +333,7 @@ static bool rotate(struct text_log *log, size_t size)
 	log->current = fresh;
 	give_names(log);
 	node_written(&log->directory->node);
-	bound_open_ones(log);
+	bound_open_ones(log, TEXT_LOG_OPEN_MAX);
 	tell_of_rotation(log);
 	return true;
 }
@@ -347,6 +357,22 @@ static void tell(struct text_log *log)
 		node_changed(log->stream);
 }
 
+/*
+ * Room in the current file, if need be by what the log has itself: the files that only who has them open can read
+ * go, and the one that is there is full.
+ */
+static bool make_way(struct text_log *log, size_t size)
+{
+	if (make_room(log->current, size))
+		return true;
+	if (!log->user)
+		return false;
+	bound_open_ones(log, 0);
+	if (make_room(log->current, size))
+		return true;
+	return log->current->size && rotate(log, size);
+}
+
 bool text_log_append(struct text_log *log, const char *record, size_t size)
 {
 	const struct text_log_limits *limits = log->limits;
@@ -359,7 +385,7 @@ bool text_log_append(struct text_log *log, const char *record, size_t size)
 		if (!rotate(log, size))
 			return false;
 	}
-	if (!make_room(log->current, size))
+	if (!make_way(log, size))
 		return false;
 	add(log, record, size);
 	tell(log);
@@ -396,7 +422,9 @@ void text_log_write(struct text_log *log, const char *data, size_t size)
 				break;
 			continue;
 		}
-		if (!make_room(log->current, piece))
+		if (piece > TEXT_LOG_FREE && log->user && !make_room(log->current, piece))
+			piece = TEXT_LOG_FREE;
+		if (!make_way(log, piece))
 			break;
 		add(log, data, piece);
 		tell(log);
@@ -507,6 +535,25 @@ void text_log_unlink(struct text_log *log)
 	/* What is open of them answers ENODEV now, or will: its text is nobody's. */
 	LIST_FOREACH(segment, &log->segments, siblings)
 	give_back_text(segment);
+	quota_user_put(nefs_take_ptr(log->user));
+}
+
+int text_log_chown(struct text_log *log, uid_t uid)
+{
+	const struct text_segment *segment;
+	struct quota_user *user;
+	int failed;
+
+	if (log->limits->reserved)
+		return 0;
+	failed = quota_user_get(&log->directory->tree->quota, uid, &user, NULL);
+	if (failed)
+		return failed;
+	LIST_FOREACH(segment, &log->segments, siblings)
+	quota_move(log->user, user, QUOTA_TEXT, segment->room);
+	quota_user_put(log->user);
+	log->user = user;
+	return 0;
 }
 
 void text_log_reveal(struct text_log *log)

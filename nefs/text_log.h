@@ -16,6 +16,9 @@
 /* Files without a name whose text is kept for those who have them open. Older ones answer ESTALE. */
 #define TEXT_LOG_OPEN_MAX 8
 
+/* A file may have so much whatever its owner has already, and so has room for any record. Bytes. */
+#define TEXT_LOG_FREE 8192
+
 struct text_log_limits {
 	size_t bytes;	/* most of one file */
 	size_t records; /* most of one file; 0: as many as fit */
@@ -43,14 +46,17 @@ struct text_log {
 	struct text_segment *current, *older; /* those with these names; older may be NULL */
 	struct text_segment first;	      /* the first file, which most logs are content with */
 	struct text_segment_list segments;    /* all, the newest first, until they are freed */
-	bool moved;	     /* the notifier's rename(2) was answered, its mknod(2) was not */
-	uint64_t told;	     /* the notifier's errand for its last growth; 0: none */
+	bool moved;    /* the notifier's rename(2) was answered, its mknod(2) was not */
+	uint64_t told; /* the notifier's errand for its last growth; 0: none */
+	struct quota_user *
+		user; /* for whom the memory is counted (QUOTA_TEXT); NULL: it is reserved, or nobody's */
 	struct node *stream; /* shown with its mode and owner; or NULL */
 	char *spare;	     /* reserved: the memory of the next file; or NULL */
 };
 
 /*
- * Makes an empty one with its first file, of the directory's owner. The strings and limits stay the
+ * Makes an empty one with its first file, of the directory's owner. Where that one's logs take more than they may
+ * (QUOTA_TEXT) its files are full earlier, and the text goes of those that are open without a name. The strings and limits stay the
  * caller's; stream is the row of its stream, or NULL. 0 or -ENOMEM; in either case text_log_release ends it.
  */
 int text_log_init(struct text_log *log, struct directory *directory,
@@ -92,6 +98,9 @@ bool text_log_is(const struct node *node);
 struct node *text_log_before(struct directory *directory, const char *name, struct node *found);
 bool text_log_moved(struct directory *directory, const char *name, const char *new_name);
 struct node *text_log_made(struct directory *directory, const char *name);
+
+/* It is this user's from now on, with what it takes: 0 or -ENOMEM, and nothing has changed. */
+int text_log_chown(struct text_log *log, uid_t uid);
 
 /* rmdir: takes the names of its files. They go when nobody has them open any more. */
 void text_log_unlink(struct text_log *log);

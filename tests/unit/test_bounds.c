@@ -3,6 +3,7 @@
 #include "bare_tree.h"
 #include "cunit_main.h"
 #include "operations.h"
+#include "text_log.h"
 #include <errno.h>
 #include <fcntl.h>
 
@@ -357,6 +358,74 @@ static void test_texts(void)
 	op_release(next(), 0, &info);
 }
 
+/* ---- journals and consoles ---- */
+
+#define TEXT_BOUND (32U << 10)
+
+static const struct text_log_limits limits = { .bytes = 64 << 10 };
+
+/* Do its files end with this record, and has their owner no more than he may? */
+static void check_log(const struct text_log *log, const char *last)
+{
+	const char *data = NULL;
+	uint64_t end = text_log_end(log);
+	size_t got = text_log_peek(log, end - strlen(last), &data);
+
+	CU_ASSERT_EQUAL_FATAL(got, strlen(last));
+	CU_ASSERT_NSTRING_EQUAL(data, last, got);
+	CU_ASSERT_TRUE(bare.tree.quota.used[QUOTA_TEXT] <= TEXT_BOUND + 4 * TEXT_LOG_FREE);
+}
+
+/* Whoever has much in memory already has their files rotated earlier: no record is lost, and others have theirs. */
+static void test_text_logs(void)
+{
+	static struct text_log first, second;
+	struct quota *quota = &bare.tree.quota;
+	struct fuse_file_info open_one[20];
+	static char block[20000];
+	char record[64];
+
+	quota->limits.each[QUOTA_TEXT] = TEXT_BOUND;
+	CU_ASSERT_EQUAL_FATAL(text_log_init(&first, directory, &limits, "a", "a.1", 0444, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		text_log_init(&second, directory, &limits, "b", "b.1", 0444, NULL), 0);
+	for (unsigned int i = 0; i < 20000; i++) {
+		snprintf(record, sizeof(record), "record %u\n", i);
+		CU_ASSERT_TRUE_FATAL(text_log_append(&first, record, strlen(record)));
+		CU_ASSERT_TRUE_FATAL(text_log_append(&second, record, strlen(record)));
+	}
+	check_log(&first, record);
+	check_log(&second, record);
+	CU_ASSERT_TRUE(text_log_end(&first) - text_log_oldest(&first) >= TEXT_LOG_FREE / 2);
+	/* What is open without a name gives way first. */
+	for (unsigned int i = 0; i < 20; i++) {
+		open_one[i] = (struct fuse_file_info){ .flags = O_RDONLY };
+		op_open(next(), node_id(directory_find(directory, "a")), &open_one[i]);
+		CHECK_REPLY(REPLY_OPEN);
+		text_log_rotate(&first);
+		CU_ASSERT_TRUE(text_log_append(&first, record, strlen(record)));
+	}
+	memset(block, '-', sizeof(block));
+	text_log_write(&second, block, sizeof(block));
+	text_log_write(&second, record, strlen(record));
+	check_log(&first, record);
+	check_log(&second, record);
+	for (unsigned int i = 0; i < 20; i++)
+		op_release(next(), 0, &open_one[i]);
+	/* Another's, by chown(2): it is not refused. */
+	CU_ASSERT_EQUAL(text_log_chown(&first, 1001), 0);
+	CU_ASSERT_EQUAL(quota->count, 2);
+	CU_ASSERT_EQUAL(text_log_chown(&first, 0), 0);
+	CU_ASSERT_PTR_NULL(first.user);
+	for (unsigned int i = 0; i < 20000; i++)
+		CU_ASSERT_TRUE_FATAL(text_log_append(&first, record, strlen(record)));
+	CU_ASSERT_TRUE(text_log_end(&first) - text_log_oldest(&first) > (64U << 10));
+	text_log_release(&first);
+	text_log_release(&second);
+	CU_ASSERT_EQUAL(quota->used[QUOTA_TEXT], 0);
+	CU_ASSERT_EQUAL(quota->count, 0);
+}
+
 static const CU_TestInfo tests[] = {
 	{ "what is gone", test_gone },
 	{ "open files", test_open_files },
@@ -365,6 +434,7 @@ static const CU_TestInfo tests[] = {
 	{ "what waits", test_parked },
 	{ "what is staged", test_staged },
 	{ "texts of what is void", test_texts },
+	{ "journals and consoles", test_text_logs },
 	CU_TEST_INFO_NULL,
 };
 
