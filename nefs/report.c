@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <nefs/cleanup.h>
 #include <nefs/clock.h>
+#include <nefs/paced_read.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static struct enclave *of(const struct node *node)
 {
@@ -82,33 +82,28 @@ static struct text *take_text(char *made)
 	return text;
 }
 
-/* The bytes at *offset, at most size of them; buffer has room for both. */
-static bool is_same_piece(
-	const struct description *description, char *buffer, size_t size, uint64_t *offset)
-{
-	ssize_t got = pread(description->file->fd, buffer, size, (off_t)*offset);
-
-	if (got <= 0 || pread(description->running->fd, buffer + size, size, (off_t)*offset) != got)
-		return false;
-	*offset += (uint64_t)got;
-	return memcmp(buffer, buffer + size, (size_t)got) == 0;
-}
-
 /* Has it, of the same size, the same bytes as the one that runs? */
 static bool is_same(struct description *description)
 {
 	enum { PIECE = 1 << 16 };
 	NEFS_AUTO_FREE char *pieces = malloc(2 * PIECE);
-	uint64_t offset = 0;
-	bool same = true;
+	const int fds[] = { description->file->fd, description->running->fd };
+	const bool in_memory[] = { nefs_is_in_memory(fds[0]), nefs_is_in_memory(fds[1]) };
+	const uint64_t size = description->running->size;
+	struct nefs_pace *pace = &description->work.pace;
+	bool same = pieces != NULL;
 
-	if (!pieces)
-		return false;
-	while (same && offset < description->running->size) {
-		if (nefs_pace_begin(&description->work.pace))
+	for (uint64_t offset = 0; same && offset < size;) {
+		size_t piece = size - offset < PIECE ? (size_t)(size - offset) : PIECE;
+
+		if (nefs_paced_read(fds[0], in_memory[0], pieces, piece, offset, pace))
 			return false;
-		same = is_same_piece(description, pieces, PIECE, &offset);
-		nefs_pace_end(&description->work.pace);
+		nefs_pace_end(pace);
+		if (nefs_paced_read(fds[1], in_memory[1], pieces + PIECE, piece, offset, pace))
+			return false;
+		same = memcmp(pieces, pieces + PIECE, piece) == 0;
+		nefs_pace_end(pace);
+		offset += piece;
 	}
 	return same;
 }

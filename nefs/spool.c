@@ -238,9 +238,10 @@ void spool_answer_statfs(fuse_req_t req, struct spool *spool)
 	if (!room->asked) {
 		room->asked = true;
 		room->directory = spool->directory;
-		room->work = (struct work){
-			.run = run_room, .done = room_done, .what = "a look at the spool's room"
-		};
+		room->work = (struct work){ .run = run_room,
+			.done = room_done,
+			.what = "a look at the spool's room",
+			.lane = WORK_SPOOL };
 		if (!spool->workers) {
 			run_room(&room->work);
 			room_done(&room->work);

@@ -526,6 +526,7 @@ void spool_reply(fuse_req_t req, struct spool_file *file, size_t size, off_t off
 		.work = { .run = run_read,
 			.done = read_done,
 			.what = "a read of the spool",
+			.lane = WORK_SPOOL,
 			.owner = file->owner },
 		.req = req,
 		.file = file,

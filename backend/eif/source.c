@@ -3,6 +3,7 @@
 #include "internal.h"
 #include <errno.h>
 #include <nefs/io.h>
+#include <nefs/paced_read.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,6 +33,7 @@ int eif_source_fd(struct eif_source *source, int fd, struct nefs_error *err)
 	source->read = read_fd;
 	source->size = (uint64_t)st.st_size;
 	source->fd = fd;
+	source->in_memory = nefs_is_in_memory(fd);
 	return 0;
 }
 
@@ -44,18 +46,22 @@ void eif_source_memory(struct eif_source *source, const void *memory, uint64_t s
 	source->memory = memory;
 }
 
-int eif_source_get(const struct eif_source *source, void *buffer, size_t size, uint64_t offset,
-	struct nefs_error *err)
+/* Are there so many bytes? */
+static int check_range(
+	const struct eif_source *source, size_t size, uint64_t offset, struct nefs_error *err)
 {
-	int failed;
-
-	if (size == 0)
-		return 0;
 	if (offset > source->size || source->size - offset < size)
 		return nefs_error_set(err, EIO,
 			"cannot read %zu bytes at offset %llu: there are %llu bytes", size,
 			(unsigned long long)offset, (unsigned long long)source->size);
-	failed = source->read(source, buffer, size, offset);
+	return 0;
+}
+
+/* What reading them has returned, as a sentence. */
+static int explain(int failed, size_t size, uint64_t offset, struct nefs_error *err)
+{
+	if (failed == -ECANCELED)
+		return nefs_error_set(err, ECANCELED, "stopped while the image was being read");
 	if (failed == -ENODATA)
 		return nefs_error_set(err, EIO,
 			"cannot read %zu bytes at offset %llu: the file was cut short meanwhile",
@@ -64,6 +70,37 @@ int eif_source_get(const struct eif_source *source, void *buffer, size_t size, u
 		return nefs_error_set(err, EIO, "cannot read %zu bytes at offset %llu: %s", size,
 			(unsigned long long)offset, strerror(-failed));
 	return 0;
+}
+
+int eif_source_get(const struct eif_source *source, void *buffer, size_t size, uint64_t offset,
+	struct nefs_error *err)
+{
+	int failed = size ? check_range(source, size, offset, err) : 0;
+
+	if (failed || !size)
+		return failed;
+	return explain(source->read(source, buffer, size, offset), size, offset, err);
+}
+
+/* The same, behind which a turn has begun. */
+static int get_paced(const struct eif_source *source, void *buffer, size_t size, uint64_t offset,
+	struct nefs_error *err)
+{
+	int failed = check_range(source, size, offset, err);
+
+	if (failed)
+		return failed;
+	if (source->read == read_fd)
+		return explain(nefs_paced_read(source->fd, source->in_memory, buffer, size, offset,
+				       source->pace),
+			size, offset, err);
+	failed = nefs_pace_begin(source->pace);
+	if (!failed) {
+		failed = source->read(source, buffer, size, offset);
+		if (failed)
+			nefs_pace_end(source->pace);
+	}
+	return explain(failed, size, offset, err);
 }
 
 int eif_source_stream(const struct eif_source *source, uint64_t offset, uint64_t size,
@@ -79,14 +116,11 @@ int eif_source_stream(const struct eif_source *source, uint64_t offset, uint64_t
 		return nefs_error_set(err, ENOMEM, "out of memory for reading the image");
 	while (size > 0) {
 		size_t piece = size < room ? (size_t)size : room;
-		int failed;
+		int failed = get_paced(source, buffer, piece, offset, err);
 
-		if (nefs_pace_begin(source->pace))
-			return nefs_error_set(
-				err, ECANCELED, "stopped while the image was being read");
-		failed = eif_source_get(source, buffer, piece, offset, err);
-		if (!failed)
-			failed = sink(context, buffer, piece, err);
+		if (failed)
+			return failed;
+		failed = sink(context, buffer, piece, err);
 		nefs_pace_end(source->pace);
 		if (failed)
 			return failed;

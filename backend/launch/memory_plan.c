@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <nefs/io.h>
+#include <nefs/paced_read.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -225,16 +225,16 @@ int enclave_memory_check(struct ne_dev *dev, uint64_t size, struct nefs_error *e
 static int read_piecewise(
 	int fd, char *data, uint64_t size, uint64_t offset, struct nefs_pace *pace)
 {
+	bool in_memory = nefs_is_in_memory(fd);
 	int failed = 0;
 
 	for (uint64_t done = 0; done < size && !failed;) {
 		uint64_t piece = size - done < LOAD_PIECE ? size - done : LOAD_PIECE;
 
-		failed = nefs_pace_begin(pace);
-		if (failed)
-			return failed;
-		failed = nefs_pread_all(fd, data + done, (size_t)piece, offset + done);
-		nefs_pace_end(pace);
+		failed = nefs_paced_read(
+			fd, in_memory, data + done, (size_t)piece, offset + done, pace);
+		if (!failed)
+			nefs_pace_end(pace);
 		done += piece;
 	}
 	return failed;

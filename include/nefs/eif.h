@@ -48,7 +48,8 @@ struct eif_source {
 	bool open_ended;
 	/* Of reading all of it, which so may end with ECANCELED; NULL, as both functions below leave it: none. */
 	struct nefs_pace *pace;
-	int fd;		    /* eif_source_fd */
+	int fd;		    /* eif_source_fd; else -1 */
+	bool in_memory;	    /* the same: reading it waits for no disk */
 	const void *memory; /* eif_source_memory */
 	void *context;	    /* other readers */
 };

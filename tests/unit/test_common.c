@@ -9,6 +9,7 @@
 #include <nefs/container_of.h>
 #include <nefs/io.h>
 #include <nefs/list.h>
+#include <nefs/paced_read.h>
 #include <nefs/process.h>
 #include <nefs/thread.h>
 #include <poll.h>
@@ -332,12 +333,81 @@ static void test_signals(void)
 	CU_ASSERT_TRUE(in_child(ends_by_signal));
 }
 
+/* ---- reading at a pace ---- */
+
+struct counting_pace {
+	struct nefs_pace pace; /* first */
+	int turns;	       /* begun and not ended */
+	int begun;
+	int refused_from; /* the how manieth turn is refused; 0: none */
+};
+
+static int begin_counted(struct nefs_pace *pace)
+{
+	struct counting_pace *counting = (struct counting_pace *)pace;
+
+	if (++counting->begun == counting->refused_from)
+		return -ECANCELED;
+	counting->turns++;
+	return 0;
+}
+
+static void end_counted(struct nefs_pace *pace)
+{
+	((struct counting_pace *)pace)->turns--;
+}
+
+/* One turn has begun behind a read, and none behind one that failed, wherever the file is. */
+static void test_paced_read(void)
+{
+	int file = memfd_create("paced", MFD_CLOEXEC), pipes[2];
+	char data[8];
+
+	CU_ASSERT_EQUAL(pwrite(file, "1234", 4, 0), 4);
+	CU_ASSERT_TRUE(nefs_is_in_memory(file));
+	CU_ASSERT_FALSE(pipe2(pipes, O_CLOEXEC));
+	CU_ASSERT_FALSE(nefs_is_in_memory(pipes[0]));
+	CU_ASSERT_FALSE(nefs_is_in_memory(-1));
+	for (int in_memory = 0; in_memory < 2; in_memory++) {
+		struct counting_pace counting = { .pace = { .begin = begin_counted,
+							  .end = end_counted } };
+
+		memset(data, 0, sizeof(data));
+		CU_ASSERT_EQUAL(nefs_paced_read(file, in_memory, data, 3, 1, &counting.pace), 0);
+		CU_ASSERT_EQUAL(memcmp(data, "234", 3), 0);
+		CU_ASSERT_EQUAL(counting.turns, 1);
+		nefs_pace_end(&counting.pace);
+		CU_ASSERT_EQUAL(
+			nefs_paced_read(file, in_memory, data, 5, 0, &counting.pace), -ENODATA);
+		CU_ASSERT_EQUAL(nefs_paced_read(-1, in_memory, data, 3, 0, &counting.pace), -EBADF);
+		CU_ASSERT_EQUAL(counting.turns, 0);
+		/* What waits for a disk has none meanwhile, and may be cancelled behind it. */
+		counting.refused_from = counting.begun + 2;
+		CU_ASSERT_EQUAL(
+			nefs_paced_read(pipes[0], in_memory, data, 1, 0, &counting.pace), -ESPIPE);
+		CU_ASSERT_EQUAL(counting.turns, 0);
+		counting.refused_from = counting.begun + 1;
+		CU_ASSERT_EQUAL(
+			nefs_paced_read(file, in_memory, data, 3, 0, &counting.pace), -ECANCELED);
+		counting.refused_from = 0;
+		atomic_store(&counting.pace.cancelled, true);
+		CU_ASSERT_EQUAL(
+			nefs_paced_read(file, in_memory, data, 3, 0, &counting.pace), -ECANCELED);
+		CU_ASSERT_EQUAL(counting.turns, 0);
+		CU_ASSERT_EQUAL(nefs_paced_read(file, in_memory, data, 3, 0, NULL), 0);
+	}
+	close(pipes[0]);
+	close(pipes[1]);
+	close(file);
+}
+
 static const CU_TestInfo tests[] = {
 	{ "a bell is heard once, and never waited for", test_bell },
 	{ "a deadline is so many milliseconds from now", test_clock },
 	{ "a thread has all signals blocked, its maker has not", test_thread },
 	{ "reading and writing all of it, or saying why not", test_files },
 	{ "signals and short counts do not stop a write half-way", test_interrupted },
+	{ "reading at a pace", test_paced_read },
 	{ "from a member to its object", test_container_of },
 	{ "a list moves to another head", test_list_move },
 	{ "addresses are reserved as aligned as asked for", test_addresses },
