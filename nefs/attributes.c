@@ -99,13 +99,25 @@ static void resize(fuse_req_t req, struct node *node, const struct stat *wanted,
 		resized(&resizing->end, result);
 }
 
+/*
+ * Who may do this was checked by the kernel (default_permissions), by the owner that it was told last. A rename over
+ * the file, or a chown of the one that a stream belongs to, makes it another's without its knowledge. It looks
+ * again upon ESTALE, but for what was given by an fd. What changes a size was checked by the mode, anew.
+ */
+static bool is_former_owner(fuse_req_t req, const struct node *node, int which)
+{
+	const uid_t caller = fuse_req_ctx(req)->uid;
+
+	return !(which & FUSE_SET_ATTR_SIZE) && caller != 0 && caller == node->told_uid &&
+	       caller != node->uid;
+}
+
 void op_setattr(
 	fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int which, struct fuse_file_info *info)
 {
 	struct node *node = node_from_id(op_begin(req), ino);
 
-	/* Who may do this was checked by the kernel (default_permissions). */
-	if (!node) {
+	if (!node || is_former_owner(req, node, which)) {
 		fuse_reply_err(req, ESTALE);
 	} else if (which & FUSE_SET_ATTR_SIZE) {
 		resize(req, node, wanted, which);

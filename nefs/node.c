@@ -149,7 +149,7 @@ void node_stat(struct node *node, struct stat *attributes)
 	attributes->st_ino = node->ino;
 	attributes->st_mode = node->mode;
 	attributes->st_nlink = links_of(node);
-	attributes->st_uid = node->uid;
+	attributes->st_uid = node->told_uid = node->uid;
 	attributes->st_gid = node->gid;
 	attributes->st_size = node->ops ? (off_t)node->ops->size(node) : 0;
 	attributes->st_blocks = (attributes->st_size + 511) / 512;

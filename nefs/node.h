@@ -102,7 +102,7 @@ struct node {
 	LIST_ENTRY(node) by_id;	       /* in tree->ids */
 	uint64_t lookups;	       /* the kernel's references */
 	mode_t mode;		       /* type and permissions */
-	uid_t uid;
+	uid_t uid, told_uid;	       /* told_uid: the owner that the kernel was told last */
 	gid_t gid;
 	struct timespec atime, mtime, ctime;
 	uint64_t changes; /* counts from 1; a handle has `seen` one of them */
@@ -222,7 +222,7 @@ void node_check_idle(struct node *node);
 void node_remember(struct node *node);
 void node_forget(struct node *node, uint64_t count);
 
-/* stat(2) of a node; size is that of its present content. */
+/* stat(2) of a node, for the kernel; size is that of its present content. */
 void node_stat(struct node *node, struct stat *attributes);
 
 /* Answers GETATTR, at once or when its size is known. */

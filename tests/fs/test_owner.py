@@ -132,6 +132,30 @@ def test_delegation_can_be_taken_back(enclave):
     assert set(as_nobody(put_all, enclave).values()) == {"EACCES"}
 
 
+@pytest.mark.parametrize("change", [(os.chmod, 0o666), (os.utime, (5, 5)), (os.chown, NOBODY, -1)])
+def test_a_former_owner_is_none_whatever_the_kernel_remembers(enclave, change):
+    """A rename over it, and a chown of the file that a stream belongs to, change the owner behind the kernel's back."""
+    call, *arguments = change
+    os.chown(enclave.path("memory"), NOBODY, 0)
+    os.chown(enclave.path("journal"), NOBODY, 0)
+    fd = os.open(enclave.path("memory"), os.O_RDONLY)
+    assert os.stat(enclave.path("journal.follow")).st_uid == NOBODY
+    assert as_nobody(outcome, call, fd, *arguments) == "OK"
+    assert as_nobody(outcome, call, enclave.path("journal.follow"), *arguments) == "OK"
+    staged = enclave.path(".staged")
+    put(staged, b"64M\n", os.O_WRONLY | os.O_CREAT)
+    os.chmod(staged, 0o600)
+    os.rename(staged, enclave.path("memory"))
+    os.chown(enclave.path("journal"), 0, 0)
+    os.chmod(enclave.path("journal"), 0o400)
+    assert as_nobody(outcome, call, fd, *arguments) in ("ESTALE", "EPERM")
+    assert as_nobody(outcome, call, enclave.path("journal.follow"), *arguments) == "EPERM"
+    os.close(fd)
+    for name, mode in (("memory", 0o600), ("journal.follow", 0o400)):
+        assert ids(enclave.path(name)) == (0, 0, mode)
+    assert os.stat(enclave.path("memory")).st_mtime != 5
+
+
 def test_a_read_only_file_can_be_closed_to_others(running):
     os.chmod(running.path("state"), 0o400)
     assert as_nobody(read_outcome, running.path("state")) == "EACCES"
