@@ -224,7 +224,7 @@ class Lives:
             return "new"
         return "new" if offset == 0 and handle.serial != image.serial else "image"
 
-    def write_image(self, enclave, handle, data, offset):
+    def write_image(self, user, enclave, handle, data, offset):
         """The errno, or None."""
         image, row = enclave.image, enclave.rows["image"]
         if handle.flags & O_APPEND:
@@ -236,9 +236,16 @@ class Lives:
         if target == "new":
             if not image.draft:
                 image.time = row.mtime
-            image.begin(Draft(Content()))
+            image.begin(Draft(Content(user.uid)))
             handle.truncate = False
         handle.serial = image.serial
+        content = image.file if target == "image" else image.draft.content
+        if not self.may_write(content, len(data), offset):
+            if target == "image":
+                self.image_changed(enclave)
+            else:
+                self.drop_draft(enclave)
+            return "EDQUOT"
         if target == "image":
             image.file.write(data, offset)
             self.image_changed(enclave)

@@ -22,6 +22,7 @@ class Model(Names, Lives, Bounds):
 
     def __init__(self, users, root_mode, root_gid, limits):
         self.limits = limits
+        self.told_of = set()  # users of whom it is no news that they have too many files open
         self.now = (0, 0)  # set before each operation: the clock before it and after it
         self.users = {user.name: user for user in users}
         self.root = WithError(self, None, "", root_mode, 0, root_gid)
@@ -84,6 +85,7 @@ class Model(Names, Lives, Bounds):
     def op_open(self, user, slot, path, flags, mode):
         if slot in user.slots:
             self.close(user, slot)
+            self.forget_told()
         directory, name = self.walk(user, path)
         node = directory.find(name)
         if node and flags & O_CREAT and flags & O_EXCL:
@@ -210,11 +212,14 @@ class Model(Names, Lives, Bounds):
         if node.staged:
             if self.shared(node):
                 raise Refused("EBUSY")
-            node.content.write(data, len(node.content.data) if handle.flags & O_APPEND else offset)
+            offset = len(node.content.data) if handle.flags & O_APPEND else offset
+            if not self.may_write(node.content, len(data), offset):
+                raise Refused("EDQUOT", node.directory if node.name else None, node.name)
+            node.content.write(data, offset)
             self.written(node)
             return len(data)
         if node.name == "image":
-            failed = self.write_image(node.directory, handle, data, offset)
+            failed = self.write_image(user, node.directory, handle, data, offset)
             if failed:
                 raise Refused(failed, node.directory, "image")
             self.accepted(node.directory, "image")
@@ -345,6 +350,9 @@ class Model(Names, Lives, Bounds):
         if user.uid != 0:
             if user.uid != node.uid or uid not in (-1, node.uid) or gid not in (-1, node.gid, *user.groups):
                 raise Refused("EPERM")
+        if uid not in (-1, node.uid):
+            for content in self.contents_of(node):
+                content.uid = uid
         node.uid = node.uid if uid == -1 else uid
         node.gid = node.gid if gid == -1 else gid
         self.share(node)
@@ -405,6 +413,7 @@ class Model(Names, Lives, Bounds):
             if refused.directory is not None:
                 self.refused(refused)
             result = refused.name
+        self.forget_told()
         for home in self.errors_touched:
             home.errors_several = self.errors_touched.count(home) > 1
         return "OK" if result is None else result

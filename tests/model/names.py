@@ -325,9 +325,9 @@ class Names:
             raise Refused("ENOSPC", to, new_name)
         self.check_staged(row.uid, to, new_name)
         if row.name == "image":
-            content = enclave.image.file or Content()
+            content = enclave.image.file or Content(row.uid)
         else:
-            content = Content(self.text(row))
+            content = Content(row.uid, self.text(row))
         staged = Staged(self, to, new_name, row.mode, row.uid, row.gid, content)
         staged.mtime, staged.atime = None if row.name == "start" else row.mtime, row.atime
         if target:

@@ -9,12 +9,15 @@ An episode is a mount with a seed of its own. At a difference it prints that see
 that still lead there, and what was expected; it exits 1 then. In its last line: N passed, N failed, in episodes.
 """
 import argparse
+import ctypes
 import grp
 import json
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from os.path import dirname, join
@@ -95,11 +98,15 @@ def group_name():
 
 
 class Setting:
-    """How a mount is made: each other one for a group, two of four with bounds that are soon reached."""
+    """How a mount is made: each other one for a group, three of four with bounds that are soon reached."""
 
     def __init__(self, seed):
         self.with_group = seed % 2 == 0
-        self.limits = {"enclaves": 1 + seed // 8 % 2, "files": 2 + seed // 4 % 5} if seed // 2 % 2 else {}
+        kinds = seed // 2 % 4
+        self.limits = {"enclaves": 1 + seed // 16 % 2, "files": 2 + seed // 8 % 5} if kinds in (1, 3) else {}
+        if kinds in (2, 3):
+            # Neither of the small images, one, a few; or one of the largest.
+            self.limits["bytes"] = (4096, 10000, 40000, 100000)[seed // 8 % 4]
 
     def options(self, group):
         found = [f"group={group}"] if self.with_group else []
@@ -116,7 +123,8 @@ class Episode:
         os.umask(0)
         name, gid = group_name()
         groups = {person: [gid, *more] if more else [] for person, more in MEMBERS.items()}
-        self.mount = Mount(*setting.options(name))
+        self.spool = tempfile.mkdtemp(dir=Spools.top)
+        self.mount = Mount(*setting.options(name), f"spool={self.spool}")
         self.hands = {"root": Hands(self.mount.root)}
         users = [User("root", 0, [])]
         for person, uid in PEOPLE.items():
@@ -304,11 +312,31 @@ class Episode:
         self.close()
         self.mount.discard()
         self.mount.delete()
+        shutil.rmtree(self.spool, ignore_errors=True)
 
     def finish(self):
         """The daemon must end cleanly."""
         self.close()
         self.mount.unmount()
+
+
+class Spools:
+    """Where the spool directories are: a tmpfs, where what files take is known to the page, for this process alone."""
+    top = None
+
+    @classmethod
+    def begin(cls):
+        libc = ctypes.CDLL(None, use_errno=True)
+        cls.top = tempfile.mkdtemp(prefix="nefs-model-")
+        # CLONE_NEWNS; MS_REC | MS_PRIVATE
+        if libc.unshare(0x20000) or libc.mount(None, b"/", None, 0x44000, None) or \
+                libc.mount(b"tmpfs", cls.top.encode(), b"tmpfs", 0, b"mode=755"):
+            raise SystemExit(f"no tmpfs on {cls.top}: {os.strerror(ctypes.get_errno())}")
+
+    @classmethod
+    def end(cls):
+        ctypes.CDLL(None).umount2(cls.top.encode(), 2)  # MNT_DETACH
+        os.rmdir(cls.top)
 
 
 def play(setting, operations, finish=True):
@@ -402,12 +430,16 @@ def main():
     seed = random.SystemRandom().randrange(1 << 30) if options.random else options.seed
     print(f"seeds from {seed}", flush=True)
     done = passed = failed = 0
-    while done < options.operations:
-        count, good = episode(seed, min(options.episode, options.operations - done), options.shorten)
-        done, seed = done + count, seed + 1
-        passed, failed = passed + good, failed + (not good)
-        if failed and not options.keep_going:
-            break
+    Spools.begin()
+    try:
+        while done < options.operations:
+            count, good = episode(seed, min(options.episode, options.operations - done), options.shorten)
+            done, seed = done + count, seed + 1
+            passed, failed = passed + good, failed + (not good)
+            if failed and not options.keep_going:
+                break
+    finally:
+        Spools.end()
     print(f"{done} operations")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0

@@ -26,6 +26,7 @@ ROOT_ROWS = {"version": 0o444, "backend": 0o444, "events": 0o444, "journal": 0o4
 SIM_ROWS = {"crash": 0o200, "fault": 0o644, "slots": 0o444}
 COUNTERS = ("starts", "stops", "failures", "crashes", "restarts")
 STAGED_MAX = 64
+PAGE = 4096  # of the spool's filesystem, which is a tmpfs
 
 
 class Any:
@@ -91,17 +92,44 @@ class Row(Node):
 
 
 class Content:
-    """The bytes of a staged file or of an image, which may be shared."""
+    """The bytes of a staged file or of an image, which may be shared. What fits into a page takes nothing of the spool."""
 
-    def __init__(self, data=b""):
+    def __init__(self, uid, data=b""):
+        self.uid = uid  # for whom it counts
         self.data = bytearray(data)
+        self.pages = None  # those that the spool has of it, by number; or it is in memory
+
+    def taken(self):
+        return PAGE * len(self.pages or ())
+
+    def needs(self, size, offset):
+        """What the spool must have room for before such a write, at most."""
+        end = offset + size
+        if self.pages is None and end <= PAGE:
+            return 0
+        touched = round_up(end) - offset // PAGE * PAGE + (PAGE if self.pages is None and offset else 0)
+        return max(0, min(touched, round_up(max(end, len(self.data))) - self.taken()))
+
+    def move(self, size):
+        """It is to have this size."""
+        if self.pages is None and size > PAGE:
+            self.pages = {0} if self.data else set()
+        elif size <= PAGE:
+            self.pages = None
 
     def write(self, data, offset):
+        end = offset + len(data)
+        self.move(max(end, len(self.data)) if self.pages is not None else end)
+        if self.pages is not None:
+            self.pages |= set(range(offset // PAGE, (end - 1) // PAGE + 1))
         if offset > len(self.data):
             self.data += bytes(offset - len(self.data))
-        self.data[offset:offset + len(data)] = data
+        self.data[offset:end] = data
 
     def resize(self, size):
+        self.move(size)
+        if self.pages is not None:
+            self.pages = {page for page in self.pages if page * PAGE < size}
         del self.data[size:]
         self.data += bytes(size - len(self.data))
 
@@ -111,7 +139,7 @@ class Staged(Node):
 
     def __init__(self, model, directory, name, mode, uid, gid, content=None):
         super().__init__(model, directory, name, mode, uid, gid)
-        self.content = content or Content()
+        self.content = content or Content(uid)
         self.backup = content is not None
 
 
@@ -218,6 +246,10 @@ class Handle:
     @property
     def writes(self):
         return bool(self.flags & 3)
+
+
+def round_up(size):
+    return -(-size // PAGE) * PAGE
 
 
 def json_lines(data, amid=False):
