@@ -44,7 +44,9 @@ class Bounds:
         return sum(content.taken() for content in self.contents() if content.uid == uid)
 
     def may_write(self, content, size, offset):
-        return content.uid == 0 or self.may_have(content.uid, "bytes", content.needs(size, offset))
+        """Where nothing more is needed it is allowed, to whom has more than they may as well."""
+        more = content.needs(size, offset)
+        return not more or self.may_have(content.uid, "bytes", more)
 
     def may_have(self, uid, kind, more=1):
         limit = self.limits.get(kind)
