@@ -166,7 +166,6 @@ class Lives:
         enclave.rows["state"].touched()
         if causes:
             self.failed(enclave)
-            enclave.rows["pending"].touched()
             return Any("OK", *causes) if nonblock else Any(*causes)
         enclave.applied = {setting: enclave.value(setting) for setting in SETTINGS}
         enclave.applied_image = enclave.image.file
