@@ -15,6 +15,9 @@
 /* What the first write takes: an enclave that only exists has one record. */
 #define FIRST_ROOM 256
 
+/* The current file, the one before, and the next; the first of all is not used again. */
+#define SPARE_SEGMENTS 3
+
 /* A file of text ends behind a newline if one comes in its last part. */
 #define LAST_PART(limits) ((limits)->bytes / 16)
 
@@ -177,14 +180,25 @@ static void close_segment(struct handle *handle)
 		give_back_text(segment);
 }
 
+static void keep_segment(struct text_log *log, struct text_segment *segment)
+{
+	LIST_INSERT_HEAD(&log->spare_segments, segment, siblings);
+	log->spare_count++;
+}
+
 static void segment_idle(struct node *node)
 {
 	struct text_segment *segment = segment_of(node);
+	struct text_log *log = segment->log;
 
 	node_end(node);
 	LIST_REMOVE(segment, siblings);
 	give_back_text(segment);
-	if (segment != &segment->log->first)
+	if (segment == &log->first)
+		return;
+	if (log->limits->reserved && log->spare_count < SPARE_SEGMENTS)
+		keep_segment(log, segment);
+	else
 		free(segment);
 }
 
@@ -284,6 +298,8 @@ int text_log_init(struct text_log *log, struct directory *directory,
 	log->stream = stream;
 	LIST_INIT(&log->segments);
 	log->user = NULL;
+	LIST_INIT(&log->spare_segments);
+	log->spare_count = 0;
 	LIST_INSERT_HEAD(&directory->logs, log, siblings);
 	/* It is made with its directory: one look at the clock serves both. */
 	set_up_segment(log, first, &like, &directory->node.mtime);
@@ -296,6 +312,13 @@ int text_log_init(struct text_log *log, struct directory *directory,
 	if (!log->spare || !make_room(first, limits->bytes))
 		return -ENOMEM;
 	log->spare = reserve(limits->bytes);
+	while (log->spare_count < SPARE_SEGMENTS) {
+		struct text_segment *spare = malloc(sizeof(*spare));
+
+		if (!spare)
+			return -ENOMEM;
+		keep_segment(log, spare);
+	}
 	return log->spare ? 0 : -ENOMEM;
 }
 
@@ -310,10 +333,23 @@ static void tell_of_rotation(struct text_log *log)
 		notifier_rotated(notifier, path);
 }
 
+/* Zeroed. NULL: no memory. */
+static struct text_segment *new_segment(struct text_log *log)
+{
+	struct text_segment *spare = LIST_FIRST(&log->spare_segments);
+
+	if (!spare)
+		return calloc(1, sizeof(*spare));
+	LIST_REMOVE(spare, siblings);
+	log->spare_count--;
+	*spare = (struct text_segment){ 0 };
+	return spare;
+}
+
 /* For a text of so many bytes. False: no memory, and the file stays. */
 static bool rotate(struct text_log *log, size_t size)
 {
-	struct text_segment *full = log->current, *fresh = calloc(1, sizeof(*fresh));
+	struct text_segment *full = log->current, *fresh = new_segment(log);
 	struct timespec now;
 
 	if (!fresh)
@@ -582,6 +618,10 @@ void text_log_release(struct text_log *log)
 	while ((segment = LIST_FIRST(&log->segments)))
 		node_close_handles(&segment->node);
 	free(nefs_take_ptr(log->spare));
+	while ((segment = LIST_FIRST(&log->spare_segments))) {
+		LIST_REMOVE(segment, siblings);
+		free(segment);
+	}
 	LIST_REMOVE(log, siblings);
 	SLIST_REMOVE(&log->directory->fixed, &log->name, fixed_name, siblings);
 	SLIST_REMOVE(&log->directory->fixed, &log->older_name, fixed_name, siblings);

@@ -52,6 +52,8 @@ struct text_log {
 		user; /* for whom the memory is counted (QUOTA_TEXT); NULL: it is reserved, or nobody's */
 	struct node *stream; /* shown with its mode and owner; or NULL */
 	char *spare;	     /* reserved: the memory of the next file; or NULL */
+	struct text_segment_list spare_segments; /* reserved: the next files themselves */
+	unsigned int spare_count;		 /* of these */
 };
 
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a record says: nefs/journal.h. */
 #include "cunit_main.h"
+#include "failing_memory.h"
 #include "journal.h"
 #include <errno.h>
 #include <jansson.h>
@@ -92,6 +93,19 @@ static void test_text_that_is_text(void)
 	json_decref(object);
 }
 
+static void test_no_memory(void)
+{
+	const struct journal_event event = { .event = "failed",
+		.file = "caf\xc3\xa9",
+		.error = "out of memory",
+		.errno_code = ENOMEM };
+	size_t size;
+
+	memory_fail(0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(journal_line(&journal, &event, &size), "out of memory"));
+	CU_ASSERT_FALSE(memory_failed());
+}
+
 static void test_seq(void)
 {
 	const struct journal_event event = { .event = "created", .enclave = "a" };
@@ -144,6 +158,7 @@ static const CU_TestInfo tests[] = {
 	{ "a record is JSON whatever it says", test_event },
 	{ "and one line of ASCII", test_any_bytes },
 	{ "that loses nothing of what is text", test_text_that_is_text },
+	{ "it needs no memory", test_no_memory },
 	{ "records are counted", test_seq },
 	{ "a refusal names its file, whatever that is", test_refusal },
 	{ "the longest sentence fits", test_longest },

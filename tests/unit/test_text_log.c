@@ -368,6 +368,20 @@ static void test_reserved(void)
 	CU_ASSERT_EQUAL(content("log")[0], 'b');
 }
 
+/* Whatever is told there is told when memory is short, too. */
+static void test_reserved_needs_no_memory(void)
+{
+	text_log_release(&text_log);
+	CU_ASSERT_EQUAL_FATAL(
+		text_log_init(&text_log, directory, &reserved, "log", "log.1", 0440, NULL), 0);
+	for (int i = 0; i < 200; i++) {
+		memory_fail(0);
+		CU_ASSERT_TRUE(append('a'));
+		memory_failed();
+	}
+	CU_ASSERT_EQUAL(content("log.1")[0], 'a');
+}
+
 static void test_no_memory(void)
 {
 	bool written;
@@ -474,6 +488,7 @@ static const CU_TestInfo tests[] = {
 	{ "its names are nobody else's", test_names_are_taken },
 	{ "who collects open files gets a few", test_collector },
 	{ "reserved memory is used again", test_reserved },
+	{ "and of no memory later", test_reserved_needs_no_memory },
 	{ "without memory the record is lost, and nothing else", test_no_memory },
 	{ "its directory goes", test_directory_goes },
 	{ "the stream sleeps for more", test_follows },
