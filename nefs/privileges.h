@@ -6,7 +6,8 @@
  *
  * What is kept, and what for:
  *	CAP_SYS_ADMIN		mount(2), umount(2) and open_tree(2) of its own mount; the huge pages' frames
- *				(/proc/self/pagemap), the device's PCI configuration
+ *				(/proc/self/pagemap), the device's PCI configuration; backend=sim: QEMU's
+ *				namespace of process numbers
  *	CAP_DAC_OVERRIDE	the way to a mount point or spool in another's directory; the changes that it
  *				repeats for inotify in directories of enclaves, which are their owners'
  *	CAP_FOWNER		the same, for times of files, and in directories with the sticky bit

@@ -11,6 +11,8 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <nefs/cleanup.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,8 +133,9 @@ static void fail(int report, struct failure failure)
  */
 static void become_qemu(const struct qemu_arguments *arguments,
 	const struct qemu_identity *identity, int errors, const int *keep, size_t keep_count,
-	int report, pid_t parent)
+	int report)
 {
+	struct pollfd parent = { .fd = report };
 	int null = open("/dev/null", O_RDWR), failed;
 	sigset_t none;
 
@@ -142,7 +145,8 @@ static void become_qemu(const struct qemu_arguments *arguments,
 		fail(report, (struct failure){ -failed, true });
 	/* It must not outlive the daemon, however that ends. Whoever changes his uid loses this. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
+	/* If it has ended already, nobody reads the report. */
+	if (poll(&parent, 1, 0) == 1 && parent.revents & POLLERR)
 		_exit(0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -160,6 +164,19 @@ static void become_qemu(const struct qemu_arguments *arguments,
 	fail(report, (struct failure){ errno, false });
 }
 
+/*
+ * A child that is the first process of a namespace of process numbers, if this process may make one
+ * (CAP_SYS_ADMIN): whatever the child starts ends with it, by the kernel, however it ends and wherever they have gone.
+ * Otherwise they end with its process group, if they have stayed in it and this process is there to kill it.
+ */
+static pid_t fork_alone(void)
+{
+	/* Of this thread's children only, and it has no other (vm_keeper.h). */
+	if (unshare(CLONE_NEWPID))
+		errno = 0;
+	return fork();
+}
+
 /* Starts QEMU. Returns 0, or what that failed with. */
 static int spawn(struct vm *vm, const struct qemu_arguments *arguments,
 	const struct qemu_identity *identity, int errors, const int *keep, size_t keep_count,
@@ -167,14 +184,15 @@ static int spawn(struct vm *vm, const struct qemu_arguments *arguments,
 {
 	struct failure failure = { 0 };
 	int report[2];
-	pid_t parent;
 
 	if (pipe2(report, O_CLOEXEC))
-		return -errno;
-	parent = getpid();
-	vm->pid = fork();
-	if (vm->pid == 0)
-		become_qemu(arguments, identity, errors, keep, keep_count, report[1], parent);
+		return nefs_error_set(
+			err, errno, "cannot make a pipe for QEMU: %s", strerror(errno));
+	vm->pid = fork_alone();
+	if (vm->pid == 0) {
+		close(report[0]);
+		become_qemu(arguments, identity, errors, keep, keep_count, report[1]);
+	}
 	if (vm->pid < 0)
 		failure.code = errno;
 	close(report[1]);

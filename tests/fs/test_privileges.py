@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the daemon may do: no more than it needs (nefs/privileges.h)."""
 import os
+import select
+import signal
 import subprocess
 
 import pytest
-from harness import run
+from harness import eventually, run, seconds
 from nefs_mount import base_options, is_sim
 
 # capability(7): CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SYS_ADMIN
@@ -104,3 +106,107 @@ def test_mount_in_the_directory_of_another(new_mount):
     os.chown(mount.top, 12345, 12345)
     os.chmod(mount.top, 0o700)
     mount.unmount()
+
+
+# ---- QEMU, for which a script stands ----
+
+@pytest.fixture
+def standing_in(new_mount, tmp_path):
+    """Makes a mount whose QEMU is a script."""
+    def make(script):
+        program = tmp_path / "qemu-system-x86_64"
+        program.write_text(f"#!/bin/bash\n{script}\n")
+        program.chmod(0o755)
+        tmp_path.chmod(0o755)
+        # Where only the root may go QEMU's user finds nothing.
+        for folder in tmp_path.parents:
+            if str(folder).startswith("/tmp/"):
+                folder.chmod(folder.stat().st_mode | 0o011)
+        path = os.environ["PATH"]
+        os.environ["PATH"] = f"{tmp_path}:{path}"
+        try:
+            return new_mount(base="backend=sim,sim_vm=qemu")
+        finally:
+            os.environ["PATH"] = path
+    return make
+
+
+def children(pid):
+    """Of all its threads."""
+    found = []
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/children") as file:
+            found += [int(child) for child in file.read().split()]
+    return found
+
+
+def descendants(pid):
+    """Its children and all that they have started."""
+    found = children(pid)
+    for child in found:
+        found += children(child)
+    return found
+
+
+@pytest.mark.sim
+def test_what_qemu_may_do(standing_in):
+    mount = standing_in("exec sleep 1000")
+    mount.enclave().running()
+    qemu, = children(mount.process.pid)
+    told = status(qemu, qemu)
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(told[name], 16) == 0, name
+    assert told["NoNewPrivs"] == "1"
+    assert told["Seccomp"] == "2"
+    assert told["Uid"].split() == ["65534"] * 4 and told["Groups"].strip() == ""
+    with open(f"/proc/{qemu}/limits") as file:
+        core, = [line for line in file if line.startswith("Max core file size")]
+    assert core.split()[4:6] == ["0", "0"]
+    # The first process of its namespace: whatever it starts ends with it.
+    assert told["NSpid"].split() == [str(qemu), "1"]
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("script,words", [
+    ("exit 1", "exited with status 1"),
+    ("exit 0", "shut down or rebooted"),
+    (r"printf 'no \033[31mluck\n' >&2; exit 3", "exited with status 3"),
+    ("head -c 4000000 /dev/zero | tr '\\0' x >&2; exit 4", "exited with status 4"),
+    ("exec /nonexistent", "exited with status 127"),
+], ids=["fails", "ends", "escapes", "floods", "is-broken"])
+def test_a_qemu_that_ends(standing_in, script, words):
+    """Each is a crash with a sentence, and can be removed."""
+    mount = standing_in(script)
+    enclave = mount.enclave().ready()
+    enclave.start()
+    eventually(lambda: enclave.state == "crashed", "the enclave crashes", bound=20)
+    assert words in enclave.error.decode()
+    assert enclave.error.decode().strip().isprintable()
+    os.rmdir(enclave.path())
+    eventually(lambda: mount.slots() == [], "nothing is held")
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("script", [
+    "kill -STOP $$; sleep 1000", "trap '' TERM INT HUP; while :; do sleep 1; done",
+    "while :; do echo noise noise noise >&2; done", "setsid sleep 1000 & exec sleep 1000",
+], ids=["stops", "ignores", "floods", "forks"])
+def test_a_qemu_that_does_not_end(standing_in, script):
+    """It is stopped and removed as any other, with all that it has started."""
+    mount = standing_in(script)
+    enclave = mount.enclave().running()
+    left = children(mount.process.pid)
+    os.kill(left[0], signal.SIGSTOP)
+    assert enclave.stop() == "OK", enclave.error
+    os.rmdir(enclave.path())
+    eventually(lambda: mount.slots() == [], "nothing is held")
+    assert children(mount.process.pid) == []
+    # A daemon that is killed takes them with it, too.
+    mount.enclave().running()
+    family = [os.pidfd_open(pid) for pid in descendants(mount.process.pid)]
+    mount.process.kill()
+    mount.process.wait()
+    for member in family:
+        assert select.select([member], [], [], seconds(30))[0], "a process of the VM lives on"
+        os.close(member)
+    mount.discard()

@@ -22,6 +22,9 @@
 #define FAKE	 "qemu-system-x86_64"
 #define FAKE_ARM "qemu-system-aarch64"
 
+/* May QEMUs be in namespaces of their own? */
+#define ALONE (geteuid() == 0)
+
 static struct ne_dev *dev;
 static char directory[TEMPORARY_MAX]; /* for scripts and what they write */
 static char *old_path;
@@ -119,10 +122,16 @@ static void test_killed(void)
 {
 	struct guest guest;
 
-	fake_qemu(FAKE, "kill -SEGV $$");
+	pid_t pid;
+
+	fake_qemu(FAKE, "exec sleep 1000");
 	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
+	while ((pid = guest_process("sleep")) < 0)
+		usleep(1000);
+	/* It cannot do so itself: the first process of a namespace has no such signals. */
+	CU_ASSERT_EQUAL(kill(pid, SIGKILL), 0);
 	CU_ASSERT_TRUE(guest_hung_up(&guest));
-	CU_ASSERT_TRUE(contains(guest_explanation(&guest), "killed by signal 11"));
+	CU_ASSERT_TRUE(contains(guest_explanation(&guest), "killed by signal 9"));
 	guest_end(&guest);
 }
 
@@ -167,6 +176,60 @@ static void test_close_kills(void)
 	close(pidfd);
 }
 
+/*
+ * A QEMU that has a child, which holds a FIFO's end as long as it lives, and has said so. Where only a namespace
+ * holds it, it has left the process group. Returns the other end.
+ */
+static int fake_parent(void)
+{
+	char script[512];
+	int fifo;
+
+	snprintf(script, sizeof(script), "(echo; exec %s sleep 1000) > fifo &\nexec sleep 1000",
+		ALONE ? "setsid" : "");
+	fake_qemu(FAKE, script);
+	unlink(in_directory("fifo"));
+	CU_ASSERT_EQUAL_FATAL(mkfifo(in_directory("fifo"), 0600), 0);
+	fifo = open(in_directory("fifo"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	CU_ASSERT_FATAL(fifo >= 0);
+	return fifo;
+}
+
+static bool child_lives(int fifo)
+{
+	struct pollfd watched = { .fd = fifo, .events = POLLIN };
+	char byte;
+
+	return poll(&watched, 1, 60000) == 1 && read(fifo, &byte, 1) == 1;
+}
+
+static bool child_ends(int fifo)
+{
+	struct pollfd watched = { .fd = fifo };
+
+	return poll(&watched, 1, 60000) == 1 && watched.revents & POLLHUP;
+}
+
+static void test_children(void)
+{
+	struct guest guest;
+	int fifo = fake_parent();
+
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
+	CU_ASSERT_TRUE(child_lives(fifo));
+	guest_end(&guest);
+	CU_ASSERT_TRUE(child_ends(fifo));
+	close(fifo);
+	/* Of one that dies by itself, too. */
+	fifo = fake_parent();
+	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
+	CU_ASSERT_TRUE(child_lives(fifo));
+	CU_ASSERT_EQUAL(sim_dev_crash(dev, guest.uid, NULL), 0);
+	CU_ASSERT_TRUE(child_ends(fifo));
+	guest_end(&guest);
+	close(fifo);
+}
+
 /* What the daemon of the next test does: starts an enclave, says its QEMU's pid, and waits. */
 static int be_daemon(void)
 {
@@ -185,10 +248,10 @@ static int be_daemon(void)
 /* A daemon that is killed takes its enclaves with it. */
 static void test_daemon_dies(void)
 {
-	int ends_of_pipe[2], pidfd;
+	int ends_of_pipe[2], pidfd, fifo;
 	pid_t daemon, qemu = 0;
 
-	fake_qemu(FAKE, "exec sleep 1000");
+	fifo = fake_parent();
 	CU_ASSERT_EQUAL_FATAL(pipe2(ends_of_pipe, O_CLOEXEC), 0);
 	daemon = fork();
 	if (daemon == 0) {
@@ -202,8 +265,13 @@ static void test_daemon_dies(void)
 	CU_ASSERT_FATAL(qemu > 0);
 	pidfd = pidfd_open(qemu, 0);
 	CU_ASSERT_FATAL(pidfd >= 0);
+	CU_ASSERT_TRUE(child_lives(fifo));
 	CU_ASSERT_EQUAL(kill(daemon, SIGKILL), 0);
 	CU_ASSERT_TRUE(ends(pidfd));
+	/* Of its children only a namespace knows. */
+	if (ALONE)
+		CU_ASSERT_TRUE(child_ends(fifo));
+	close(fifo);
 	CU_ASSERT_EQUAL(waitpid(daemon, NULL, 0), daemon);
 	close(pidfd);
 	close(ends_of_pipe[0]);
@@ -233,14 +301,17 @@ static void test_no_image(void)
 	guest_end(&guest);
 }
 
+/* The number of the script's process, seen from here: its own namespace may have another. */
+#define WHO "read self rest </proc/self/stat\n"
+
 /* What QEMU is given: these arguments, these fds, and none that somebody forgot to mark. */
 static void test_arguments(void)
 {
 	int forgotten = open("/etc/passwd", O_RDONLY);
 	struct guest guest;
 
-	fake_qemu(FAKE, "printf '%s|' \"$@\" >arguments\n"
-			"for fd in /proc/$$/fd/*; do readlink \"$fd\"; done >fds\n"
+	fake_qemu(FAKE, "printf '%s|' \"$@\" >arguments\n" WHO
+			"for fd in /proc/$self/fd/*; do readlink \"$fd\"; done >fds\n"
 			"exit 0");
 	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
 	CU_ASSERT_TRUE(guest_hung_up(&guest));
@@ -272,9 +343,9 @@ static void test_privileges(void)
 	struct guest guest;
 
 	setenv("NEFS_TEST_SECRET", "hidden", 1);
-	fake_qemu(FAKE, "tr '\\0' '|' </proc/$$/environ >environ\n"
-			"grep -E '^(Cap|NoNew)' /proc/$$/status | tr -d '\\t' >status\n"
-			"ulimit -c >core\nexit 0");
+	fake_qemu(FAKE, WHO "tr '\\0' '|' </proc/$self/environ >environ\n"
+			    "grep -E '^(Cap|NoNew)' /proc/$self/status | tr -d '\\t' >status\n"
+			    "ulimit -c >core\nexit 0");
 	CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
 	CU_ASSERT_TRUE(guest_hung_up(&guest));
 	CU_ASSERT_TRUE(contains(written("environ"), "PATH="));
@@ -292,6 +363,9 @@ static void test_privileges(void)
 	unsetenv("NEFS_TEST_SECRET");
 }
 
+/* A child, whose number is in a file once it is there. */
+#define CHILD "(" WHO "echo $self >child; mv child go; exec sleep 1000) &\n"
+
 /* What it has started goes with it, however it ends. */
 static void test_group(void)
 {
@@ -301,8 +375,7 @@ static void test_group(void)
 		pid_t pid;
 
 		unlink(in_directory("go"));
-		fake_qemu(FAKE, i ? "sleep 1000 & echo $! >child; mv child go; sleep .2; exit 0"
-				  : "sleep 1000 & echo $! >child; mv child go; exec sleep 1000");
+		fake_qemu(FAKE, i ? CHILD "sleep .2; exit 0" : CHILD "exec sleep 1000");
 		CU_ASSERT_EQUAL(start_fake(&guest, EIF_X86_64, false), 0);
 		while (!written("go")[0])
 			usleep(1000);
@@ -423,6 +496,7 @@ static const CU_TestInfo tests[] = {
 	{ "QEMU is killed", test_killed },
 	{ "a crash that was asked for", test_crash },
 	{ "closing the enclave kills QEMU and leaves no zombie", test_close_kills },
+	{ "QEMU's children end with it", test_children },
 	{ "killing the daemon kills QEMU", test_daemon_dies },
 	{ "QEMU is not installed", test_missing },
 	{ "there is no image", test_no_image },
