@@ -3,11 +3,13 @@
 #include "user_copy.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/nitro_enclaves.h>
 #include <nefs/addresses.h>
 #include <nefs/cleanup.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -39,6 +41,45 @@ struct memory {
 	size_t mapping_room;
 };
 
+/*
+ * The same without a file's size, which a limit of file size (ulimit -f) is for: memory that is shared by nobody,
+ * and by the way to it that /proc has for who may. An fd, or a negative errno.
+ */
+static int open_anonymous(uint64_t size)
+{
+	void *area = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char path[64];
+	int fd;
+
+	if (area == MAP_FAILED)
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/self/map_files/%" PRIxPTR "-%" PRIxPTR, (uintptr_t)area,
+		(uintptr_t)area + (uintptr_t)size);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		fd = -errno;
+	munmap(area, size);
+	return fd;
+}
+
+/* A file in memory: an fd, or a negative errno. */
+static int open_file(uint64_t size)
+{
+	NEFS_AUTO_CLOSE int fd = memfd_create("nefs-sim-memory", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) == 0)
+		return nefs_take_fd(&fd);
+	if (errno == EFBIG) {
+		int other = open_anonymous(size);
+
+		return other < 0 ? -EFBIG : other;
+	}
+	return -errno;
+}
+
 int memory_new(uint64_t size, struct memory **result, struct nefs_error *err)
 {
 	NEFS_AUTO_FREE struct memory *memory = calloc(1, sizeof(*memory));
@@ -52,12 +93,10 @@ int memory_new(uint64_t size, struct memory **result, struct nefs_error *err)
 		return nefs_error_set(err, ENOMEM,
 			"out of memory for a simulated machine of %llu huge pages",
 			(unsigned long long)memory->pages);
-	memory->fd = memfd_create("nefs-sim-memory", MFD_CLOEXEC);
-	if (memory->fd < 0 || ftruncate(memory->fd, (off_t)(size + MEMORY_PAGE_SIZE)) < 0) {
-		int failed = errno;
+	memory->fd = open_file(size + MEMORY_PAGE_SIZE);
+	if (memory->fd < 0) {
+		int failed = -memory->fd;
 
-		if (memory->fd >= 0)
-			close(memory->fd);
 		free(memory->holders);
 		return nefs_error_set(err, failed,
 			"cannot make the simulated machine's memory of %llu MiB: %s%s",

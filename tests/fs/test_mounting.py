@@ -430,8 +430,27 @@ def test_a_file_size_limit(place, new_mount, tmp_path):
 
 
 @pytest.mark.sim
-def test_a_file_size_limit_below_the_simulated_memory(place):
-    script = f"ulimit -f 1000; exec '{binary()}' -o '{place.options}' '{place.point}'"
+def test_a_file_size_limit_below_the_simulated_memory(new_mount, tmp_path):
+    """It is about files: the memory is had all the same, and a user's write is bounded."""
+    program = tmp_path / "limited"
+    program.write_text(f"#!/bin/sh\nulimit -f 200 || exit 9\nexec '{binary()}' \"$@\"\n")
+    program.chmod(0o755)
+    mount = new_mount(program=str(program))
+    enclave = mount.enclave().running(memory=b"1G")
+    fd = os.open(enclave.path(".staged"), os.O_WRONLY | os.O_CREAT)
+    try:
+        assert os.write(fd, b"x" * 65536) == 65536
+        assert outcome(os.pwrite, fd, b"x", 200 * 512) == "EFBIG"
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.sim
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="util-linux's setpriv is missing")
+def test_a_file_size_limit_without_a_way_around(place):
+    """As an ordinary user."""
+    script = (f"ulimit -f 1000; exec setpriv --bounding-set=-sys_admin,-checkpoint_restore "
+              f"'{binary()}' -o '{place.options}' '{place.point}'")
     refused(run("sh", "-c", script), 2, "4096 MiB", "ulimit -f", "sim_memory")
 
 
