@@ -69,6 +69,7 @@ static void put_in_place(struct image *image, struct spool_file *file)
 	image->file = file;
 	image->stale = false;
 	image->lost = 0;
+	free(nefs_take_ptr(image->dropped));
 }
 
 void image_replace(struct image *image, struct spool_file *file)
@@ -108,6 +109,7 @@ int image_draft_begin(struct image *image, struct spool *spool, uid_t owner, str
 	image->serial++;
 	image->stale = false;
 	image->lost = 0;
+	free(nefs_take_ptr(image->dropped));
 	return spool_file_new(spool, owner, &image->draft.file, err);
 }
 

@@ -30,6 +30,8 @@ struct image {
 	bool stale;	     /* truncate(2) to 0: the next write begins a new one */
 	uint64_t lost,
 		awaited; /* the last draft was dropped at so many bytes of so many; 0: it was not */
+	struct nefs_error *
+		dropped; /* why, if it was refused: for its writer, who may go on; NULL: it was not */
 	uint64_t generation; /* counts its changes */
 
 	/* What is known of this generation (report.c). */

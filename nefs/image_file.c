@@ -82,7 +82,14 @@ static bool in_use(const struct enclave *enclave)
 /* A draft that came to nothing: its room is given back, and the time is that of what stands. */
 static void drop_draft(struct enclave *enclave, struct node *node, struct nefs_error *err)
 {
-	image_draft_drop(&enclave->image, err);
+	struct image *image = &enclave->image;
+
+	image_draft_drop(image, err);
+	/* Without memory for it the writer is told to begin at the first byte, and nothing else. */
+	free(image->dropped);
+	image->dropped = err->code ? malloc(sizeof(*image->dropped)) : NULL;
+	if (image->dropped)
+		*image->dropped = *err;
 	begin_anew(node);
 	node->mtime = enclave->image_set;
 	node_invalidate(node);
@@ -136,6 +143,14 @@ static int begin_draft(struct handle *handle, off_t offset, struct nefs_error *e
 	bool first = !enclave->image.draft.file;
 	int failed;
 
+	/*
+	 * A large write is some of ours. The one that is refused makes it a short one, upon which its writer goes on, and
+	 * has to learn of the reason now.
+	 */
+	if (offset != 0 && enclave->image.dropped && handle->position == enclave->image.serial) {
+		*err = *enclave->image.dropped;
+		return -err->code;
+	}
 	/* A writer that goes on after its first block was refused must not replace anything. */
 	if (offset != 0)
 		return nefs_error_set(err, EINVAL,

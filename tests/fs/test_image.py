@@ -496,6 +496,27 @@ def test_a_copy_that_does_not_fit(small_spool, new_mount, running):
     eventually(lambda: os.statvfs(small_spool).f_bavail >= free - 1, "its room is given back")
 
 
+@pytest.mark.sim
+def test_a_large_write_that_does_not_fit(small_spool, new_mount):
+    """It is short, as a part of it was taken; whoever goes on learns why, as often as they try."""
+    enclave = new_mount(f"spool={small_spool}").enclave()
+    enclave.set("image", SMALL)
+    image = eif_image.padded(6 << 20)
+    fd = os.open(enclave.path("image"), os.O_WRONLY | os.O_TRUNC)
+    try:
+        done = os.write(fd, image)
+        assert 0 < done < len(image)
+        for _ in range(2):
+            assert outcome(os.write, fd, image[done:]) == "ENOSPC"
+            assert b"No space left" in enclave.error and b"the image before it stays" in enclave.error
+        # From its first byte on it is another attempt.
+        assert os.pwrite(fd, SMALL, 0) == len(SMALL)
+        assert enclave.error == b""
+    finally:
+        os.close(fd)
+    assert enclave.get("image") == SMALL
+
+
 @pytest.mark.parametrize("flags", [0, os.O_NONBLOCK])
 def test_memory_too_small_for_the_image(enclave, flags):
     """Its size tells, so that is refused at once."""
