@@ -94,18 +94,6 @@ static bool stop_enclaves(struct daemon *daemon)
 	return run_until_idle(daemon, false, END_USEC);
 }
 
-/* No enclave is left, and yet somebody is at work: a disk that does not answer. */
-static void tell_busy(const struct fs *fs)
-{
-	struct nefs_error why;
-
-	nefs_error_set(&why, ETIMEDOUT,
-		"what was read from the spool directory, or written to it, did not end within %llu s",
-		END_USEC / 1000000);
-	log_event(fs->tree.log,
-		&(struct log_event){ .event = "ended", .errno_code = why.code, .error = why.text });
-}
-
 /* Names those that did not stop: who reads the log must look after them. */
 static void tell_left(struct daemon *daemon)
 {
@@ -114,10 +102,6 @@ static void tell_left(struct daemon *daemon)
 	struct node *node = root ? directory_next(root, 0) : NULL;
 	struct text_stream list;
 
-	if (!fs->launches) {
-		tell_busy(fs);
-		return;
-	}
 	if (text_stream_open(&list)) {
 		log_line(fs->tree.log, LOG_ERR,
 			"nefs: %u enclaves did not stop in time, the kernel stops them now",
