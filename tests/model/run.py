@@ -435,8 +435,8 @@ def main():
             if failed and not options.keep_going:
                 break
     finally:
+        print(f"{done} operations", flush=True)
         Spools.end()
-    print(f"{done} operations")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 
