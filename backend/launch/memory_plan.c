@@ -159,6 +159,24 @@ static int map_plan(struct ne_dev *dev, struct enclave_memory *memory,
 	return failed;
 }
 
+/* It was tried, and refused: for lack of pages, or of what else a mapping takes. */
+static int not_mapped(
+	struct nefs_error *err, uint64_t size, const struct ne_dev_pages *pages, size_t page_sizes)
+{
+	char free_pages[512];
+	struct memory_plan plan;
+
+	if (memory_plan_make(&plan, size, pages, page_sizes, NULL))
+		return not_enough(err, size, pages, page_sizes);
+	list_free(pages, page_sizes, free_pages, sizeof(free_pages));
+	return nefs_error_set(err, ENOMEM,
+		"%" PRIu64
+		" MiB of memory cannot be mapped, though %s: raise nefs's limit of address space "
+		"(ulimit -v, LimitAS=); if there is none, others had the pages for a moment: start it "
+		"again",
+		size >> 20, free_pages);
+}
+
 int enclave_memory_map(
 	struct ne_dev *dev, struct enclave_memory *memory, uint64_t size, struct nefs_error *err)
 {
@@ -189,7 +207,7 @@ int enclave_memory_map(
 	}
 	enclave_memory_unmap(dev, memory);
 	if (why.code == ENOMEM)
-		return not_enough(
+		return not_mapped(
 			err, size, pages, dev->ops->pages(dev, pages, NE_DEV_PAGE_SIZES_MAX));
 	if (why.code && err)
 		*err = why;

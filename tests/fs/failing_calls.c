@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 enum call {
@@ -43,6 +44,7 @@ enum call {
 	CALL_FORK,
 	CALL_PTHREAD_CREATE,
 	CALL_MKFIFO,
+	CALL_CLOCK, /* CLOCK_REALTIME is so many seconds (error) from what it is */
 	CALLS,
 };
 
@@ -282,6 +284,16 @@ int pthread_create(
 	int error = failure(CALL_PTHREAD_CREATE);
 
 	return error > 0 ? error : REAL(pthread_create)(thread, attributes, run, argument);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+	struct order *all = atomic_load(&orders);
+	int failed = REAL(clock_gettime)(clock, now);
+
+	if (!failed && clock == CLOCK_REALTIME && all)
+		now->tv_sec += atomic_load(&all[CALL_CLOCK].error);
+	return failed;
 }
 
 int mkfifo(const char *path, mode_t mode)

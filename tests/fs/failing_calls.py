@@ -12,7 +12,7 @@ LIBRARY = os.path.join(os.environ.get("NEFS_BUILD", ""), "tests", "fs", "failing
 
 # enum call
 CALLS = ("open", "openat", "memfd_create", "pread", "pwrite", "ftruncate", "fallocate", "fstatvfs", "dup3", "F_DUPFD",
-         "pipe2", "socket", "socketpair", "eventfd", "timerfd_create", "epoll_ctl", "fork", "pthread_create", "mkfifo")
+         "pipe2", "socket", "socketpair", "eventfd", "timerfd_create", "epoll_ctl", "fork", "pthread_create", "mkfifo", "clock")
 
 # struct order
 ORDER = struct.Struct("=iIII")
@@ -42,6 +42,10 @@ class FailingCalls:
         """
         code = -1 if how == SHORT else getattr(errno, how)
         ORDER.pack_into(self.orders, ORDER.size * CALLS.index(call), code, left, times, 0)
+
+    def shift_clock(self, seconds):
+        """The time of day, as it sees it, is so much later than it is."""
+        ORDER.pack_into(self.orders, ORDER.size * CALLS.index("clock"), seconds, 0, 0, 0)
 
     def end(self):
         """All work from now on."""

@@ -261,7 +261,7 @@ static void test_failures(void)
 		{ TEST_CREATE_VM, -ENOSPC, 0, ENOSPC, "no free slot" },
 		{ TEST_CREATE_VM, -ETIMEDOUT, 0, ETIMEDOUT, "did not answer" },
 		{ TEST_LOAD_INFO, -NE_ERR_NOT_IN_INIT_STATE, 0, EIO, "ended while it was being" },
-		{ TEST_MAP, -ENOMEM, 0, ENOMEM, "not enough huge pages" },
+		{ TEST_MAP, -ENOMEM, 0, ENOMEM, "LimitAS" },
 		{ TEST_MAP, -EIO, 0, EIO, "planned" },
 		{ TEST_SET_MEMORY, -NE_ERR_MEM_MAX_REGIONS, 0, ENOSPC, "after 0 of 64 MiB" },
 		{ TEST_SET_MEMORY, -ENOMEM, 0, ENOMEM, "SET_USER_MEMORY_REGION" },
