@@ -164,7 +164,9 @@ def parked_reads(told, root, other, number):
     measurements, lock = os.open(f"{path}/measurements", os.O_RDONLY), threading.Lock()
 
     def sleep(call, *args):
-        result = outcome(call, *args)
+        # What is there is read first: a stream has a record already.
+        while (result := outcome(call, *args)) == "OK":
+            pass
         with lock:
             told.count("read", result)
 
