@@ -115,6 +115,7 @@ int main(int argc, char **argv)
 		}
 		printf("%zu %.1f %.1f %.1f\n", times->count, samples_percentile(times, 50),
 			samples_percentile(times, 99), samples_percentile(times, 100));
+		samples_clear(times);
 	}
 	return 0;
 }

@@ -173,8 +173,8 @@ def measure(pair, abuse, processes):
     grown = peak(mount) - resident
     mount.clear("victim", "library")
     (after, _), _ = pair.read(SECONDS / 3)
-    return {"idle": [(before[i] + after[i]) / 2 for i in (1, 2)], "ours": ours[1:3], "others": others[1:3], "grown": grown, "lives": lives,
-            "longest": longest, "counts": counts}
+    return {"idle": [(before[i] + after[i]) / 2 for i in (1, 2)], "ours": ours[1:3], "others": others[1:3],
+            "grown": grown, "lives": lives, "longest": longest, "counts": counts}
 
 
 def row(name, found):
