@@ -33,11 +33,12 @@
 /* Names with a space behind each. One that this machine has not is no fault. */
 static const char daemon_calls[] =
 	/* memory */
-	"brk madvise mincore mlock mlock2 mmap mprotect mremap msync munlock munmap "
+	"brk madvise map_shadow_stack mincore mlock mlock2 mmap mprotect mremap mseal msync "
+	"munlock munmap "
 	/* ... on a node: libnuma, huge pages */
 	"get_mempolicy mbind set_mempolicy "
 	/* threads */
-	"arch_prctl exit exit_group futex futex_waitv get_robust_list getcpu getpriority "
+	"arch_prctl exit exit_group futex futex_requeue futex_wait futex_waitv futex_wake get_robust_list getcpu getpriority "
 	"membarrier prctl rseq sched_getaffinity sched_getattr sched_getparam sched_getscheduler "
 	"sched_get_priority_max sched_get_priority_min sched_setaffinity sched_yield "
 	"set_robust_list set_tid_address setpriority "
@@ -61,6 +62,7 @@ static const char daemon_calls[] =
 	"access chdir chmod chown creat faccessat faccessat2 fchdir fchmod fchmodat fchmodat2 "
 	"fchown fchownat fgetxattr getcwd getxattr inotify_add_watch inotify_init1 "
 	"inotify_rm_watch lchown lgetxattr link linkat lstat mkdir mkdirat mknod mknodat "
+	"name_to_handle_at "
 	"newfstatat open openat openat2 readlink readlinkat rename renameat renameat2 rmdir stat "
 	"statfs statx symlink symlinkat truncate umask unlink unlinkat utime utimensat utimes "
 	"futimesat "
