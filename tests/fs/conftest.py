@@ -11,7 +11,8 @@ NEFS_SLOWNESS       factor on every bound (default 1)
 
 Markers: sim (is about the simulated device), device (crashes and faults: needs that one's controls or
 the lab's), lab (needs the lab's parent VM), lab_vm (and its enclaves being VMs: choose them by -m), drop
-(takes the driver's 120 s for a lost reply), allocator (replaces malloc(3): not under a sanitizer), vm (boots a VM), long (takes over 10 s), limit(seconds) (the
+(takes the driver's 120 s for a lost reply), allocator (replaces malloc(3): not under a sanitizer), vm (boots a
+VM), long (takes over 10 s), limit(seconds) (the
 test's own bound instead of 60 s).
 """
 import os
