@@ -234,6 +234,7 @@ int daemon_mount(struct daemon *daemon, struct nefs_error *err)
 		return failed;
 	fd = fuse_session_fd(tree->session);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	daemon->fs.spool.requests = fd;
 	failed = sd_event_add_io(
 		daemon->fs.event, &daemon->requests, fd, EPOLLIN, on_request, daemon);
 	failed = daemon_name_source(failed, daemon->requests, "requests");

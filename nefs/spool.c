@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <nefs/cleanup.h>
 #include <nefs/clock.h>
+#include <nefs/paced_read.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,7 +150,15 @@ int spool_open(
 		spool->directory = -1;
 	else
 		nefs_take_fd(&fd);
+	spool->in_memory = !failed && nefs_is_in_memory(spool->directory);
 	return failed;
+}
+
+bool spool_is_idle(const struct spool *spool)
+{
+	struct pollfd requests = { .fd = spool->requests, .events = POLLIN };
+
+	return spool->in_memory && spool->requests > 0 && poll(&requests, 1, 0) == 0;
 }
 
 /* ---- room ---- */

@@ -12,6 +12,7 @@
 #include <nefs/error.h>
 #include <nefs/workers.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/statvfs.h>
@@ -36,7 +37,9 @@ struct spool_room {
 
 /* One zeroed but for the directory, -1, can be given up and closed. */
 struct spool {
-	int directory;			 /* fd */
+	int directory;	/* fd */
+	bool in_memory; /* its disk is none, and never waited for */
+	int requests;	/* fd that polls as readable while requests wait; 0: it is not known */
 	struct workers *workers;	 /* that do the I/O; NULL: whoever asks for it does it */
 	sd_event *event;		 /* NULL: as without workers */
 	struct request_buffers *buffers; /* that writes come in; NULL: they are copied */
@@ -64,6 +67,12 @@ int spool_open(
  */
 void spool_give_up(struct spool *spool, const char *remove);
 void spool_close(struct spool *spool);
+
+/*
+ * Is what is read and written as quickly done here and now, as it is in memory and no request waits? Behind the
+ * hand-over to a worker and back an image is written a quarter more slowly. Loop thread.
+ */
+bool spool_is_idle(const struct spool *spool);
 
 /* A file without a name: its fd, or a negative errno. In a worker. */
 int spool_nameless(struct spool *spool, struct nefs_error *err);

@@ -51,14 +51,14 @@ static int move_to_disk(struct spool_job *job)
 	NEFS_AUTO_CLOSE int fd = spool_nameless(spool, &job->err);
 	int failed;
 
-	if (fd == -ENOSPC && spool_reclaim(spool)) {
+	if (fd == -ENOSPC && !job->at_once && spool_reclaim(spool)) {
 		nefs_error_clear(&job->err);
 		fd = spool_nameless(spool, &job->err);
 	}
 	if (fd < 0)
 		return fd;
 	failed = move_to(job, fd, (size_t)job->file->size, true);
-	if (failed == -ENOSPC && spool_reclaim(spool))
+	if (failed == -ENOSPC && !job->at_once && spool_reclaim(spool))
 		failed = move_to(job, fd, (size_t)job->file->size, true);
 	return failed ? nefs_error_set(&job->err, -failed,
 				"cannot move a file to the spool directory: %s; make room there, or "
@@ -91,7 +91,8 @@ static ssize_t write_file(struct spool_job *job)
 	if (failed)
 		return failed;
 	written = pwrite(file->fd, job->data, size, offset);
-	if (written < 0 && errno == ENOSPC && job->on_disk && spool_reclaim(file->spool))
+	if (written < 0 && errno == ENOSPC && job->on_disk && !job->at_once &&
+		spool_reclaim(file->spool))
 		written = pwrite(file->fd, job->data, size, offset);
 	if (written >= 0)
 		return written;
@@ -280,6 +281,32 @@ static bool is_quick(const struct spool_job *job)
 	return !file->on_disk && (job->kind == SPOOL_PUNCH || end <= SPOOL_SMALL);
 }
 
+/* What its data is in is another's as soon as this returns. */
+static bool keep_data(struct spool_job *job)
+{
+	struct request_buffers *buffers = job->file->spool->buffers;
+
+	if (!buffers)
+		return true;
+	job->kept = request_buffers_keep(buffers, job->file->owner, job->data, (size_t)job->size);
+	if (!job->kept)
+		return false;
+	job->data = job->kept->data;
+	job->size = job->kept->size;
+	return true;
+}
+
+/* What cannot end but with room made for it, which may take a while. */
+static bool needs_worker(struct spool_job *job)
+{
+	if (!job->at_once || job->result != -ENOSPC || !keep_data(job))
+		return false;
+	job->at_once = false;
+	job->result = -ECANCELED;
+	nefs_error_clear(&job->err);
+	return true;
+}
+
 static void begin_next(struct spool_file *file)
 {
 	struct spool_job *job = STAILQ_FIRST(&file->queue);
@@ -295,27 +322,14 @@ static void begin_next(struct spool_file *file)
 	job->work.what = "the spool's disk";
 	job->work.owner = file->owner;
 	job->work.lane = WORK_SPOOL;
-	if (workers && !is_quick(job)) {
-		workers_submit(workers, &job->work);
-		return;
+	if (!workers || job->at_once || is_quick(job)) {
+		run_job(&job->work);
+		if (!needs_worker(job)) {
+			job_done(&job->work);
+			return;
+		}
 	}
-	run_job(&job->work);
-	job_done(&job->work);
-}
-
-/* What its data is in is another's as soon as this returns. */
-static bool keep_data(struct spool_job *job)
-{
-	struct request_buffers *buffers = job->file->spool->buffers;
-
-	if (!buffers || (!job->file->running && is_quick(job)))
-		return true;
-	job->kept = request_buffers_keep(buffers, job->file->owner, job->data, (size_t)job->size);
-	if (!job->kept)
-		return false;
-	job->data = job->kept->data;
-	job->size = job->kept->size;
-	return true;
+	workers_submit(workers, &job->work);
 }
 
 /* It ends here. */
@@ -328,6 +342,13 @@ static void refuse(struct spool_job *job, int result)
 	job->done(job);
 	if (kept && buffers)
 		request_buffers_give_back(buffers, kept);
+}
+
+static bool is_at_once(const struct spool_job *job)
+{
+	const struct spool_file *file = job->file;
+
+	return !file->running && (is_quick(job) || spool_is_idle(file->spool));
 }
 
 static uint64_t round_up(uint64_t bytes)
@@ -390,7 +411,7 @@ void spool_write(
 				"a write of %zu bytes at %lld is beyond the largest size of a file "
 				"here, 1 TiB",
 				size, (long long)offset));
-	else if (!keep_data(job))
+	else if (!(job->at_once = is_at_once(job)) && !keep_data(job))
 		refuse(job, nefs_error_set(&job->err, ENOMEM,
 				    "out of memory for a write of %zu bytes", size));
 	else if (reserve(job))
@@ -513,7 +534,8 @@ void spool_reply(fuse_req_t req, struct spool_file *file, size_t size, off_t off
 	}
 	if (size > file->size - (uint64_t)offset)
 		size = (size_t)(file->size - (uint64_t)offset);
-	if (!file->spool->workers || (!file->on_disk && !file->running)) {
+	if (!file->spool->workers ||
+		(!file->running && (!file->on_disk || spool_is_idle(file->spool)))) {
 		reply(req, file, size, offset);
 		return;
 	}

@@ -26,6 +26,7 @@ struct spool_job {
 	enum spool_job_kind kind;
 	const char *data; /* to be written */
 	struct kept_data *kept;
+	bool at_once;	       /* by the loop, unless room has to be made for it */
 	uint64_t offset, size; /* bytes */
 	bool keeps_size;       /* SPOOL_ALLOCATE: only asks for the room */
 	bool on_disk;	       /* where the file is by now */

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <nefs/workers.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -418,6 +419,48 @@ static void test_order(void)
 	request_buffers_release(&buffers);
 }
 
+/* What is in memory is done by the loop while nobody waits for it, and else, or if room has to be made, by a worker. */
+static void test_at_once(void)
+{
+	int waiting = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), fd;
+	struct spool_file *file = new_file(LARGE);
+	struct told job = { .job.done = on_told };
+	struct nefs_error err = { 0 };
+	struct fuse_req req = { 0 };
+	struct gate gate;
+
+	spool.in_memory = true;
+	spool.requests = waiting;
+	shut(&gate);
+	CU_ASSERT_EQUAL(spool_write_now(file, "x", 1, LARGE, &err), 1);
+	spool_reply(&req, file, 10, LARGE);
+	CU_ASSERT_EQUAL(req.size, 1);
+	CU_ASSERT_EQUAL(workers_pending(workers), 1);
+	told = 0;
+	fd = file->fd;
+	file->fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	spool_write(&job.job, file, "x", 1, 0);
+	CU_ASSERT_EQUAL(told, 0);
+	CU_ASSERT_EQUAL(workers_pending(workers), 2);
+	open_gate(&gate);
+	CU_ASSERT_EQUAL(told, 1);
+	CU_ASSERT_EQUAL(job.job.result, -ENOSPC);
+	close(file->fd);
+	file->fd = fd;
+	shut(&gate);
+	CU_ASSERT_EQUAL(eventfd_write(waiting, 1), 0);
+	job = (struct told){ .job.done = on_told };
+	spool_write(&job.job, file, "x", 1, 0);
+	CU_ASSERT_EQUAL(told, 1);
+	open_gate(&gate);
+	CU_ASSERT_EQUAL(told, 2);
+	CU_ASSERT_EQUAL(job.job.result, 1);
+	spool.in_memory = false;
+	spool.requests = 0;
+	close(waiting);
+	spool_file_unref(file);
+}
+
 /* ---- who closes ---- */
 
 static void test_large_is_closed_by_worker(void)
@@ -614,6 +657,7 @@ static const CU_TestInfo tests[] = {
 	{ "what the system refuses", test_refused },
 	{ "a small file waits for nobody", test_small_waits_for_nobody },
 	{ "one job after the other", test_order },
+	{ "at once, where nobody waits", test_at_once },
 	{ "a worker closes what is on disk", test_large_is_closed_by_worker },
 	{ "it is closed behind its job", test_closed_behind_its_job },
 	{ "it is closed at once for its room", test_closed_for_its_room },
