@@ -420,9 +420,11 @@ void spool_write(
 		submit(job);
 }
 
-void spool_resize(struct spool_job *job, struct spool_file *file, uint64_t size)
+/* One that may make the file larger, up to so many bytes. */
+static void begin_sized(
+	struct spool_job *job, enum spool_job_kind kind, struct spool_file *file, uint64_t size)
 {
-	job->kind = SPOOL_RESIZE;
+	job->kind = kind;
 	job->file = file;
 	job->size = size;
 	if (size > SPOOL_FILE_MAX)
@@ -432,17 +434,15 @@ void spool_resize(struct spool_job *job, struct spool_file *file, uint64_t size)
 		submit(job);
 }
 
+void spool_resize(struct spool_job *job, struct spool_file *file, uint64_t size)
+{
+	begin_sized(job, SPOOL_RESIZE, file, size);
+}
+
 void spool_allocate(struct spool_job *job, struct spool_file *file, uint64_t size, bool keeps_size)
 {
 	job->keeps_size = keeps_size;
-	job->kind = SPOOL_ALLOCATE;
-	job->file = file;
-	job->size = size;
-	if (size > SPOOL_FILE_MAX)
-		refuse(job, nefs_error_set(
-				    &job->err, EFBIG, "the largest size of a file here is 1 TiB"));
-	else
-		submit(job);
+	begin_sized(job, SPOOL_ALLOCATE, file, size);
 }
 
 void spool_punch(struct spool_job *job, struct spool_file *file, uint64_t offset, uint64_t length)

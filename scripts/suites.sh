@@ -207,13 +207,13 @@ suite_lab() {
 }
 
 # On the oldest libfuse each request of each kind, but nothing that takes its time for another's sake: machines,
-# loads, devices that hang.
+# loads, devices that hang; nor what a build without tests has not got.
 suite_fs() {
 	local choice=()
 
 	if [[ $1 == *-fuse310 ]]; then
 		ldd "$1/nefs/nefs" | grep "libfuse3.*$NEFS_FUSE310" || missing "nefs with libfuse 3.10"
-		choice=(-m 'not long and not vm' --ignore="$NEFS_SOURCE/tests/fs/test_stress.py")
+		choice=(-m 'not long and not vm and not preload' --ignore="$NEFS_SOURCE/tests/fs/test_stress.py")
 	fi
 	pytest_of "$1" tests/fs --ignore="$NEFS_SOURCE/$SLOW" ${choice[@]+"${choice[@]}"}
 }

@@ -11,8 +11,8 @@ NEFS_SLOWNESS       factor on every bound (default 1)
 
 Markers: sim (is about the simulated device), device (crashes and faults: needs that one's controls or
 the lab's), lab (needs the lab's parent VM), lab_vm (and its enclaves being VMs: choose them by -m), drop
-(takes the driver's 120 s for a lost reply), allocator (replaces malloc(3): not under a sanitizer), vm (boots a
-VM), long (takes over 10 s), limit(seconds) (the
+(takes the driver's 120 s for a lost reply), allocator (replaces malloc(3): not under a sanitizer), preload
+(loads a library of the build's tests in front of the C library), vm (boots a VM), long (takes over 10 s), limit(seconds) (the
 test's own bound instead of 60 s).
 """
 import os
@@ -37,6 +37,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "large: needs 2 GiB of huge pages in the lab, for itself")
     config.addinivalue_line("markers", "drop: takes the driver's 120 s for a lost reply")
     config.addinivalue_line("markers", "allocator: replaces malloc(3), as sanitizers do")
+    config.addinivalue_line("markers", "preload: loads a library of the build's tests in front of the C library")
     config.addinivalue_line("markers", "vm: boots a virtual machine (NEFS_KERNEL)")
     config.addinivalue_line("markers", "long: takes over 10 s")
     config.addinivalue_line("markers", "limit(seconds): the most this test may take")

@@ -12,7 +12,7 @@ from eif_image import SMALL, padded
 from failing_calls import SHORT, FailingMount
 from harness import eventually, get, libc, outcome, put
 
-pytestmark = pytest.mark.sim
+pytestmark = [pytest.mark.sim, pytest.mark.preload]
 
 LARGE = padded(100000)
 STAGED = b"x" * 20000

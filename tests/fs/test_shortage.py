@@ -14,7 +14,7 @@ from eif_image import SMALL, padded
 from harness import Child, eventually, get, outcome, put, raw_read, seconds
 from short_memory import ShortMount
 
-pytestmark = [pytest.mark.sim, pytest.mark.allocator]
+pytestmark = [pytest.mark.sim, pytest.mark.allocator, pytest.mark.preload]
 
 
 @pytest.fixture(scope="module")

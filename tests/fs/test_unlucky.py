@@ -42,6 +42,7 @@ def times(enclave):
             for record in enclave.journal()]
 
 
+@pytest.mark.preload
 def test_the_clock_is_set():
     """Only what is told as a time of day follows it: nothing waits longer, or shorter."""
     mount = FailingMount()

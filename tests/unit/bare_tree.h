@@ -49,4 +49,18 @@ struct bare_directory *bare_directory_new(struct bare_tree *bare, struct directo
 /* A request to the tree, by the user 1000 of the group 100. */
 struct fuse_req bare_request(struct bare_tree *bare);
 
+/* The last operation, whose request is the test's `req`, was answered once: with this error; so. */
+#define CHECK_ERROR(expected)                                                                      \
+	do {                                                                                       \
+		CU_ASSERT_EQUAL(req.answers, 1);                                                   \
+		CU_ASSERT_EQUAL(req.reply, REPLY_ERROR);                                           \
+		CU_ASSERT_EQUAL(req.error, (expected));                                            \
+	} while (0)
+
+#define CHECK_REPLY(expected)                                                                      \
+	do {                                                                                       \
+		CU_ASSERT_EQUAL(req.answers, 1);                                                   \
+		CU_ASSERT_EQUAL(req.reply, (expected));                                            \
+	} while (0)
+
 #endif

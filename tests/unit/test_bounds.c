@@ -71,20 +71,6 @@ static fuse_req_t next_of(uid_t uid)
 	return &req;
 }
 
-/* The last operation was answered once, with this error. */
-#define CHECK_ERROR(expected)                                                                      \
-	do {                                                                                       \
-		CU_ASSERT_EQUAL(req.answers, 1);                                                   \
-		CU_ASSERT_EQUAL(req.reply, REPLY_ERROR);                                           \
-		CU_ASSERT_EQUAL(req.error, (expected));                                            \
-	} while (0)
-
-#define CHECK_REPLY(expected)                                                                      \
-	do {                                                                                       \
-		CU_ASSERT_EQUAL(req.answers, 1);                                                   \
-		CU_ASSERT_EQUAL(req.reply, (expected));                                            \
-	} while (0)
-
 static struct node *row(const char *name)
 {
 	return directory_row(directory, name);

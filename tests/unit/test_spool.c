@@ -512,9 +512,9 @@ static void test_closed_for_its_room(void)
 	told = 0;
 	file->fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
 	shut_lane(&gate, WORK_RELEASE);
-	spool_write(&job.job, file, "x", 1, 1);
 	spool_file_unref(large);
 	CU_ASSERT_TRUE(is_open(large_fd));
+	spool_write(&job.job, file, "x", 1, 1);
 	while (!told)
 		sd_event_run(event, UINT64_MAX);
 	CU_ASSERT_EQUAL(job.job.result, -ENOSPC);
