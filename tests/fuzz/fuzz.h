@@ -51,6 +51,20 @@ static inline size_t bytes(struct input *input, const uint8_t **data, size_t mos
 	return taken;
 }
 
+/*
+ * These bytes as text, up to a NUL among them, to be freed. Not strndup(3): AddressSanitizer may hold that to a
+ * NUL behind them.
+ */
+static inline char *text_of(const uint8_t *data, size_t size)
+{
+	char *text = calloc(1, size + 1);
+
+	must(text != NULL);
+	if (size)
+		memcpy(text, data, size);
+	return text;
+}
+
 /* A refusal without a sentence, or a success with one, is as wrong as a crash; so is a line that is none. */
 static inline void must_tell(int result, const struct nefs_error *err)
 {

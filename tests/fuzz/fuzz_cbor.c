@@ -36,8 +36,7 @@ static bool write_head(struct cbor_writer *writer, const struct cbor_head *head)
 	case CBOR_KIND_TEXT:
 		if (memchr(head->data, '\0', (size_t)head->value))
 			return false;
-		text = strndup((const char *)head->data, (size_t)head->value);
-		must(text);
+		text = text_of(head->data, (size_t)head->value);
 		cbor_write_text(writer, text);
 		free(text);
 		return true;

@@ -24,14 +24,12 @@ static const char *name(struct input *input)
 static char *text(struct input *input, size_t most)
 {
 	const uint8_t *data;
-	const size_t size = number(input, 2) % (most + 2);
-	char *copy;
+	size_t size = number(input, 2) % (most + 2);
 
 	if (size > most)
 		return NULL;
-	copy = strndup((const char *)input->data, bytes(input, &data, size));
-	must(copy);
-	return copy;
+	size = bytes(input, &data, size);
+	return text_of(data, size);
 }
 
 /* A member that is text: the same, or what its bytes become where they are none. */

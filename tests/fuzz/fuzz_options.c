@@ -75,10 +75,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	struct options options = { 0 };
 	struct nefs_error err = { 0 };
-	char *text = strndup((const char *)data, size), *rest = text, *word;
+	char *text = text_of(data, size), *rest = text, *word;
 	int result;
 
-	must(text && fuse_opt_add_arg(&args, "nefs") == 0);
+	must(fuse_opt_add_arg(&args, "nefs") == 0);
 	for (int i = 0; i < WORDS_MAX && (word = strsep(&rest, "\n")); i++)
 		must(fuse_opt_add_arg(&args, word) == 0);
 	result = options_parse(&args, &options, &err);

@@ -72,6 +72,7 @@ class Image:
         self.known = False  # its measurements have been looked at
         self.sound = True
         self.time = 0       # of the image that stands, while there is a draft
+        self.dropped = None  # the errno by which the last draft was lost: its writer may go on
 
     @staticmethod
     def is_whole(data):
@@ -96,13 +97,16 @@ class Image:
         self.serial += 1
         self.file = content
         self.stale = False
+        self.dropped = None
 
     def begin(self, draft):
         self.draft = draft
         self.serial += 1
         self.stale = False
+        self.dropped = None
 
     def commit(self):
         self.file = self.draft.content
         self.draft = None
         self.stale = False
+        self.dropped = None

@@ -231,7 +231,8 @@ class Lives:
         target = self.target(enclave, handle, offset)
         if offset == 0 and not plausible(data) or target == "new" and offset:
             handle.truncate = True
-            return "EINVAL"
+            goes_on = offset and handle.serial == image.serial
+            return goes_on and image.dropped or "EINVAL"
         if target == "new":
             if not image.draft:
                 image.time = row.mtime
@@ -244,6 +245,7 @@ class Lives:
                 self.image_changed(enclave)
             else:
                 self.drop_draft(enclave)
+                image.dropped = "EDQUOT"
             return "EDQUOT"
         if target == "image":
             image.file.write(data, offset)
