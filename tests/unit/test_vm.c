@@ -530,7 +530,9 @@ int main(int argc, char **argv)
 	unlink(in_directory("status"));
 	unlink(in_directory("core"));
 	unlink(in_directory("go"));
-	rmdir(directory);
+	unlink(in_directory("fifo"));
+	if (rmdir(directory))
+		perror(directory);
 	free(old_path);
 	return status;
 }
