@@ -79,14 +79,9 @@ TABLE = [
 
 @pytest.fixture(scope="module")
 def failing():
-    mount = FailingMount()
-    try:
+    with FailingMount() as mount:
         yield mount
-        mount.clear()
-        mount.unmount()
-    finally:
-        mount.discard()
-        mount.delete()
+        assert mount.alive(), mount.said()[-2000:]
 
 
 @pytest.fixture
@@ -241,7 +236,7 @@ def test_a_machine_without(tmp_path, call, how):
         mount = FailingMount(base="backend=sim,sim_vm=qemu")
     finally:
         os.environ["PATH"] = path
-    try:
+    with mount:
         e = mount.enclave().ready(debug=b"1")
         e.get("measurements")
         fds = mount.fds()
@@ -254,8 +249,4 @@ def test_a_machine_without(tmp_path, call, how):
         assert e.state == "failed"
         eventually(lambda: mount.slots() == [] and mount.fds() <= fds, "nothing is held")
         assert e.start() == "OK", e.error
-        mount.clear()
-        mount.unmount()
-    finally:
-        mount.discard()
-        mount.delete()
+        assert mount.alive(), mount.said()[-2000:]

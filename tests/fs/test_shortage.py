@@ -19,14 +19,9 @@ pytestmark = [pytest.mark.sim, pytest.mark.allocator, pytest.mark.preload]
 
 @pytest.fixture(scope="module")
 def short():
-    mount = ShortMount()
-    try:
+    with ShortMount() as mount:
         yield mount
-        mount.clear()
-        mount.unmount()
-    finally:
-        mount.discard()
-        mount.delete()
+        assert mount.alive(), mount.said()[-2000:]
 
 
 @pytest.fixture

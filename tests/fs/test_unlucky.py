@@ -45,8 +45,7 @@ def times(enclave):
 @pytest.mark.preload
 def test_the_clock_is_set():
     """Only what is told as a time of day follows it: nothing waits longer, or shorter."""
-    mount = FailingMount()
-    try:
+    with FailingMount() as mount:
         enclave = mount.enclave().ready(boot_timeout=b"60")
         for shift in (-86400, 10 * 365 * 86400, 0):
             mount.calls.shift_clock(shift)
@@ -62,11 +61,7 @@ def test_the_clock_is_set():
             enclave.reaches("crashed")
         numbers = [record["seq"] for record in enclave.journal()]
         assert numbers == sorted(set(numbers))
-        mount.clear()
-        mount.unmount()
-    finally:
-        mount.discard()
-        mount.delete()
+        assert mount.alive(), mount.said()[-2000:]
 
 
 # ---- Limits ----
